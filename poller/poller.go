@@ -1,0 +1,223 @@
+// Package poller multiplexes TCP connections over a few event loops.
+//
+// It knows file descriptors, readiness, bytes in and out, a bounded outbound queue per connection,
+// timers and accepting. It does not know what the bytes mean.
+//
+// Two engines keep the same contract: epoll (Linux, the default there) and netpoll (on
+// cloudwego/netpoll, every Unix). Package pollertest holds a deterministic fake and the contract
+// tests that every engine passes.
+//
+// # Who calls what, and when
+//
+// Every connection belongs to one loop for its whole life. All calls of its Handler come from that
+// loop's goroutine, one at a time:
+//
+//	Acceptor.Admit   accepting goroutine   before the socket belongs to a loop
+//	Acceptor.Open    loop                  exactly once, first
+//	OnData           loop                  any number of times, never while paused
+//	OnBlocked        loop                  the kernel stopped taking bytes
+//	OnDrained        loop                  everything queued has left; alternates with OnBlocked
+//	OnTimer          loop                  the deadline set by SetTimer has passed
+//	OnClose          loop                  exactly once, last
+//
+// No callback is nested in another one: Close inside a callback takes effect after it has returned.
+// Callbacks must not block; whoever holds one up holds up every connection of the loop.
+package poller
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Errors that OnClose receives beside io.EOF, the errors of the kernel (as syscall.Errno) and
+// whatever was given to Conn.Close.
+var (
+	// ErrEngineClosed is given when Engine.Close ended the connection.
+	ErrEngineClosed = errors.New("poller: engine closed")
+	// ErrInboundOverflow is given when an engine that cannot stop reading from the kernel
+	// (netpoll) had to buffer more than Config.PausedBytesMax for a paused connection.
+	ErrInboundOverflow = errors.New("poller: paused connection sent too much")
+	// ErrPanic is wrapped by the error given when a callback of the connection panicked.
+	ErrPanic = errors.New("poller: handler panicked")
+)
+
+// Config configures an engine. The zero value is usable.
+type Config struct {
+	// Loops is the number of event loops; 0 means one per GOMAXPROCS.
+	Loops int
+	// ReadBufferBytes is the size of each loop's read buffer, so the most that one OnData gets;
+	// 0 means 64 KiB.
+	ReadBufferBytes int
+	// PausedBytesMax bounds what the netpoll engine holds for one paused connection; 0 means
+	// 256 KiB. The epoll engine holds nothing: it leaves the bytes in the kernel.
+	PausedBytesMax int
+	// SendBufferBytes sets SO_SNDBUF of accepted sockets; 0 leaves the kernel's autotuning.
+	SendBufferBytes int
+	// UserTimeout sets TCP_USER_TIMEOUT of accepted sockets where the system has it; 0 leaves it.
+	UserTimeout time.Duration
+	// StarvedParting is written to a peer that had to be turned away because the process was out
+	// of descriptors; empty means that it is just disconnected.
+	StarvedParting []byte
+	// Logger receives accept failures (at most one line per second) and panics; nil means
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// Engine owns the loops, the listeners and every descriptor below them. Its methods may be called
+// from any goroutine.
+type Engine interface {
+	// Name is "epoll" or "netpoll".
+	Name() string
+	// Listen binds addr ("127.0.0.1:8080", port 0 for any) and starts to accept, dealing new
+	// connections to the loops in turn. It returns the bound address.
+	Listen(addr string, a Acceptor) (net.Addr, error)
+	// StopAccepting closes all listeners. Established connections live on.
+	StopAccepting()
+	// Loops returns the event loops; the slice must not be changed.
+	Loops() []Loop
+	// Stats returns a snapshot of the accept counters.
+	Stats() AcceptStats
+	// Close stops accepting, closes every connection with ErrEngineClosed and returns when all
+	// loops have ended and every descriptor is closed. Further calls return at once.
+	Close() error
+}
+
+// AcceptStats counts since the engine started.
+type AcceptStats struct {
+	Accepted uint64 // sockets given to a loop
+	Turned   uint64 // sockets that Admit turned away
+	Failed   uint64 // accept(2) failures other than "try again"
+	Starved  uint64 // times the process was out of descriptors (EMFILE, ENFILE)
+}
+
+// Acceptor decides about new connections.
+type Acceptor interface {
+	// Admit is asked for every accepted socket, on the accepting goroutine, one at a time per
+	// listener. It must not block.
+	Admit(remote netip.AddrPort) Admission
+	// Open gives an admitted connection its handler, on the connection's loop. tag is the one of
+	// its Admission. The Conn is valid until OnClose has returned; after that its methods do
+	// nothing.
+	Open(c Conn, tag uint8) Handler
+}
+
+// Admission is Acceptor.Admit's answer.
+type Admission struct {
+	// Drop turns the socket away: Parting, if any, is written as far as the kernel takes it at
+	// once, then the socket is closed. Neither Open nor any callback follows.
+	Drop    bool
+	Parting []byte
+	// Tag is handed to Open.
+	Tag uint8
+}
+
+// Handler receives the events of one connection; the package comment has the order.
+type Handler interface {
+	// OnData receives the bytes that have arrived, at least one. p belongs to the loop: it may be
+	// overwritten in place by the handler, and is invalid once OnData has returned.
+	OnData(p []byte)
+	// OnBlocked says that the kernel took no more bytes and some are queued.
+	OnBlocked()
+	// OnDrained says that the queue which OnBlocked spoke of is empty again.
+	OnDrained()
+	// OnTimer says that the deadline of the last SetTimer has passed. The timer is then unset.
+	OnTimer()
+	// OnClose is the end: the descriptor is closed, nothing queued will be sent. err says why,
+	// io.EOF if the peer closed (a half-close counts as a close).
+	OnClose(err error)
+}
+
+// Conn is one connection, as its handler uses it. Its methods must be called on its loop only.
+type Conn interface {
+	Loop() Loop
+	RemoteAddr() netip.AddrPort
+
+	// Write queues a copy of p. Everything queued during one turn of the loop leaves in one
+	// system call at its end. Write never blocks; it is the caller who bounds the queue, with
+	// Queue and the Drop methods.
+	Write(p []byte)
+	// WriteShared queues p itself, which must never change again, counting as n messages. Only
+	// what WriteShared queued can be dropped.
+	WriteShared(p []byte, n int)
+	// Flush sends what is queued now instead of at the end of the turn.
+	Flush()
+	// Queue describes what is queued.
+	Queue() Queue
+	// DropOldest drops queued shared writes, oldest first, until at least wantBytes are gone or
+	// none is left. A write of which a byte was sent is never dropped.
+	DropOldest(wantBytes int) (messages, bytes int)
+
+	// Pause stops OnData; Resume allows it again. Both are idempotent.
+	Pause()
+	Resume()
+
+	// SetTimer sets the connection's only timer to fire d from now, replacing an earlier setting;
+	// d <= 0 unsets it. It fires up to TimerTick late, never early.
+	SetTimer(d time.Duration)
+
+	// CloseWrite sends FIN after what is queued. OnData goes on. Later writes are ignored.
+	CloseWrite()
+	// Close closes the connection after the current callback; err is what OnClose gets (nil
+	// becomes net.ErrClosed). What is queued is sent only as far as the kernel takes it at once.
+	// Only the first call counts.
+	Close(err error)
+}
+
+// Queue describes the outbound queue of a connection.
+type Queue struct {
+	Bytes    int
+	Messages int
+	// Stalled is how long the queue has been non-empty without the kernel taking a byte; 0 if
+	// nothing is queued.
+	Stalled time.Duration
+	// Age is how long the oldest queued write has waited; 0 if nothing is queued. It is kept with
+	// TimerTick's resolution.
+	Age time.Duration
+}
+
+// TimerTick is the resolution of SetTimer.
+const TimerTick = 100 * time.Millisecond
+
+// Loop is one event loop. Its methods may be called from any goroutine, but for those that say
+// otherwise.
+type Loop interface {
+	// Index is the loop's place in Engine.Loops.
+	Index() int
+	// Post queues r to be run on the loop, in the order of the calls, and wakes the loop. It
+	// never blocks. The queue has no bound of its own: a Runner must post itself at most once
+	// until it has run, so the number of Runners bounds it. It reports false, and drops r, after
+	// the loop has ended.
+	Post(r Runner) bool
+	// Now is the loop's clock. It is monotonic and stands still while the process is suspended:
+	// a gap in the loop's turns advances it by at most 1.5 s, so that a resumed process reads
+	// what has arrived before it calls peers dead. On the loop only.
+	Now() time.Duration
+	// Backlog is the number of connections whose writes of earlier turns have not been tried yet:
+	// a turn flushes a bounded number. Whoever fans out waits until it is 0, so that a receiver
+	// is not called slow for what the loop itself has not got round to. On the loop only.
+	Backlog() int
+	// Each calls f for every open connection of the loop, in no order. On the loop only; f must
+	// not open connections, but may close them.
+	Each(f func(Handler))
+	// Stats returns a snapshot of the loop's counters.
+	Stats() LoopStats
+}
+
+// Runner is what Loop.Post runs. Run must not block.
+type Runner interface{ Run() }
+
+// LoopStats describes a loop. The counters count since the engine started.
+type LoopStats struct {
+	Conns    int           // open connections
+	Turns    uint64        // times round the loop
+	Events   uint64        // readiness events handled
+	Reads    uint64        // read system calls
+	Writes   uint64        // write system calls
+	BytesIn  uint64        // bytes read
+	BytesOut uint64        // bytes written
+	Queued   int64         // bytes in the outbound queues of all connections
+	LastTurn time.Duration // time since the loop last began a turn; an idle loop turns every second
+}
