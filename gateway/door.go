@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/gateway/limits"
+	"sluice/gateway/metrics"
+	"sluice/gateway/wire"
+	"sluice/poller"
+)
+
+// turnedMax bounds the connections that are kept only to be told why they are not served. Past it
+// they get a parting word and are closed at once.
+const turnedMax = 256
+
+// door decides who may connect. It implements poller.Acceptor; Admit is called on the accepting
+// goroutine, leave on the loops.
+type door struct {
+	g     *Gateway
+	peers *limits.Peers
+
+	mu   sync.Mutex
+	rate limits.Bucket // of all peers together; guarded by mu
+
+	max    atomic.Int64 // bound of inside
+	inside atomic.Int64 // connections that count
+	turned atomic.Int64 // connections that are being turned away
+}
+
+// Reasons for which Admit turns a connection away, as tags for Open.
+const (
+	tagAdmitted uint8 = iota
+	tagCapacity
+	tagRate
+	tagPeerRate
+	tagPeerConnections
+	tagDraining
+)
+
+// Admit implements poller.Acceptor.
+func (d *door) Admit(remote netip.AddrPort) poller.Admission {
+	tag := d.judge(remote.Addr())
+	if tag == tagAdmitted {
+		d.inside.Add(1)
+		return poller.Admission{}
+	}
+	d.count(tag)
+	if d.turned.Load() >= turnedMax {
+		return poller.Admission{Drop: true, Parting: d.g.parting}
+	}
+	d.turned.Add(1)
+	return poller.Admission{Tag: tag}
+}
+
+func (d *door) judge(ip netip.Addr) (tag uint8) {
+	now := time.Since(d.g.start)
+	switch {
+	case d.g.draining.Load():
+		return tagDraining
+	case d.inside.Load() >= d.max.Load():
+		return tagCapacity
+	case !d.allowRate(now):
+		return tagRate
+	}
+	switch d.peers.Admit(ip, now) {
+	case limits.TooFast:
+		return tagPeerRate
+	case limits.TooMany:
+		return tagPeerConnections
+	}
+	return tagAdmitted
+}
+
+func (d *door) allowRate(now time.Duration) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rate.Allow(now)
+}
+
+// configure puts the limits of a configuration into force.
+func (d *door) configure(cfg *Config, connectionsMax int) {
+	d.max.Store(int64(connectionsMax))
+	d.peers.SetLimits(limits.PeerLimits{
+		ConnectionsMax: cfg.ConnectionsPerIPMax,
+		Rate:           cfg.AcceptRatePerIP,
+		Burst:          cfg.AcceptBurstPerIP,
+		Loopback:       cfg.LimitLoopback,
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rate = limits.NewBucket(cfg.AcceptRate, cfg.AcceptBurst)
+}
+
+// count counts a peer that is turned away by a limit.
+func (d *door) count(tag uint8) {
+	m := d.g.lanes[0].m
+	switch tag {
+	case tagRate:
+		m.RateLimited(metrics.ScopeAccept).Inc()
+	case tagPeerRate:
+		m.RateLimited(metrics.ScopeAcceptIP).Inc()
+	case tagPeerConnections:
+		m.RateLimited(metrics.ScopeConnectionsIP).Inc()
+	}
+}
+
+// leave takes back what Admit counted.
+func (d *door) leave(ip netip.Addr, turned bool) {
+	if turned {
+		d.turned.Add(-1)
+		return
+	}
+	d.inside.Add(-1)
+	d.peers.Release(ip)
+}
+
+// Open implements poller.Acceptor.
+func (d *door) Open(c poller.Conn, tag uint8) poller.Handler {
+	l := d.g.lanes[c.Loop().Index()]
+	s := &session{lane: l, conn: c}
+	s.beginHandshake(refusals[tag])
+	return s
+}
+
+// refusals says what a peer that was turned away is told, by tag.
+var refusals = [...]*wire.Refusal{
+	tagAdmitted:        nil,
+	tagCapacity:        {Status: 503, Reason: wire.ReasonCapacity},
+	tagRate:            {Status: 503, Reason: wire.ReasonRateLimited},
+	tagPeerRate:        {Status: 429, Reason: wire.ReasonRateLimited},
+	tagPeerConnections: {Status: 429, Reason: wire.ReasonRateLimited},
+	tagDraining:        {Status: 503, Reason: wire.ReasonDraining},
+}

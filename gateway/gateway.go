@@ -1,0 +1,188 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/gateway/hub"
+	"sluice/gateway/limits"
+	"sluice/gateway/metrics"
+	"sluice/gateway/wire"
+	"sluice/gateway/workers"
+	"sluice/poller"
+)
+
+const (
+	// workersPerCore is the size of the pool by default: tasks are CPU work, and some may wait.
+	workersPerCore = 8
+	// fanoutInboxBytes is what may wait in one loop's fan-out before publishers are paused,
+	// fanoutTakeBytes what one round of it delivers: less than any sane outbound queue, so that
+	// every receiver is offered a round before the next one is queued.
+	fanoutInboxBytes = 4 << 20
+	fanoutTakeBytes  = 64 << 10
+	// closeTimeout is how long Close waits for tasks that are being run.
+	closeTimeout = 5 * time.Second
+	// userTimeout makes the kernel give up a peer that acknowledges nothing.
+	userTimeout = 20 * time.Second
+	// descriptorReserveMax is what the descriptor limit leaves for everything but connections.
+	descriptorReserveMax = 512
+)
+
+// Options are what a gateway needs beside its configuration.
+type Options struct {
+	Logger  *slog.Logger // nil means slog.Default()
+	Version string       // shown in metrics
+}
+
+// Gateway is a running WebSocket gateway. Its methods may be called from any goroutine.
+type Gateway struct {
+	log     *slog.Logger
+	sampler sampler
+	start   time.Time
+
+	engine  poller.Engine
+	lanes   []*lane
+	hub     *hub.Hub
+	workers *workers.Pool
+	door    *door
+	parting []byte // for peers that cannot even be kept to be told why
+
+	current   atomic.Pointer[settings]
+	reloading sync.Mutex
+	draining  atomic.Bool
+	started   atomic.Bool
+
+	addr   net.Addr
+	closed sync.Once
+}
+
+// settings is a configuration in force, with what is derived from it.
+type settings struct {
+	Config
+	messages wire.MessageLimits
+}
+
+// New makes a gateway from a valid configuration. It listens only once Start is called. Close must
+// follow in any case.
+func New(cfg Config, opts Options) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	max, err := connectionsMax(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{log: opts.Logger, start: time.Now()}
+	if g.log == nil {
+		g.log = slog.Default()
+	}
+	g.parting = wire.AppendRefusal(nil, &wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
+	g.door = &door{g: g, peers: limits.NewPeers(limits.PeerLimits{})}
+	g.install(cfg, max)
+	if err := g.build(cfg); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// build starts the parts, from the leaves up.
+func (g *Gateway) build(cfg Config) (err error) {
+	count := cfg.Workers
+	if count == 0 {
+		count = workersPerCore * runtime.GOMAXPROCS(0)
+	}
+	g.workers, err = workers.New(workers.Config{
+		Workers: count, InboxTasksMax: inboxTasksMax, InboxBytesMax: inboxBytesMax,
+	})
+	if err != nil {
+		return err
+	}
+	g.engine, err = poller.New(cfg.Engine, poller.Config{
+		Loops: cfg.Loops, Logger: g.log, StarvedParting: g.parting, UserTimeout: userTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	loops := g.engine.Loops()
+	fanouts := make([]*fanout, len(loops))
+	g.hub = hub.New(hub.Config{
+		Shards:        len(loops),
+		Wake:          func(i int) { loops[i].Post(fanouts[i]) },
+		InboxBytesMax: fanoutInboxBytes,
+		TakeBytesMax:  fanoutTakeBytes,
+	})
+	for i, l := range loops {
+		g.lanes = append(g.lanes, newLane(g, l, new(metrics.Shard)))
+		fanouts[i] = &fanout{g.lanes[i]}
+	}
+	return nil
+}
+
+// install puts a configuration into force.
+func (g *Gateway) install(cfg Config, connectionsMax int) {
+	g.door.configure(&cfg, connectionsMax)
+	g.current.Store(&settings{
+		Config:   cfg,
+		messages: wire.MessageLimits{MessageBytesMax: cfg.MessageBytesMax, FragmentsMax: cfg.FragmentsMax},
+	})
+}
+
+// connectionsMax is the bound of the connections: as configured, but never more than the descriptor
+// limit has room for.
+func connectionsMax(cfg *Config) (int, error) {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, fmt.Errorf("descriptor limit: %w", err)
+	}
+	reserve := min(lim.Cur/4, descriptorReserveMax)
+	room := int(min(lim.Cur-reserve, 1<<30))
+	if cfg.ConnectionsMax == 0 {
+		return room, nil
+	}
+	return min(cfg.ConnectionsMax, room), nil
+}
+
+// Start binds the listeners and begins to accept.
+func (g *Gateway) Start() error {
+	addr, err := g.engine.Listen(g.current.Load().Listen, g.door)
+	if err != nil {
+		return err
+	}
+	g.addr = addr
+	g.started.Store(true)
+	return nil
+}
+
+// Addr is the bound address of the WebSocket listener; nil before Start.
+func (g *Gateway) Addr() net.Addr { return g.addr }
+
+// EngineName is the name of the poller engine in use.
+func (g *Gateway) EngineName() string { return g.engine.Name() }
+
+// Loops is the number of event loops.
+func (g *Gateway) Loops() int { return len(g.lanes) }
+
+// Close ends everything at once: connections, loops, workers, listeners. It returns when nothing of
+// the gateway is left running. Further calls do nothing.
+func (g *Gateway) Close() (err error) {
+	g.closed.Do(func() {
+		var errs []error
+		if g.engine != nil {
+			errs = append(errs, g.engine.Close())
+		}
+		if g.workers != nil {
+			errs = append(errs, g.workers.Close(closeTimeout))
+		}
+		err = errors.Join(errs...)
+	})
+	return err
+}

@@ -1,0 +1,222 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"sluice/gateway/hub"
+	"sluice/gateway/wire"
+)
+
+// Paths of the endpoints.
+const (
+	pathEcho = "/echo"
+	pathChat = "/chat/"
+)
+
+// nameMax bounds the names of users and rooms, in bytes.
+const nameMax = 64
+
+// handshake is what a session needs until its request has been answered.
+type handshake struct {
+	parser wire.Handshake
+	turned *wire.Refusal // the answer, whatever the request says; nil for an admitted peer
+	began  time.Duration
+}
+
+func (h *handshake) reset() {
+	h.parser.Reset()
+	h.turned, h.began = nil, 0
+}
+
+// beginHandshake starts the life of a session.
+func (s *session) beginHandshake(turned *wire.Refusal) {
+	cfg := s.lane.cfg()
+	s.hs = s.lane.getHandshake()
+	s.hs.turned, s.hs.began = turned, s.lane.loop.Now()
+	s.turned = turned != nil
+	s.hs.parser.Limits = wire.HandshakeLimits{
+		RequestLineBytesMax: cfg.RequestLineBytesMax,
+		HeaderBytesMax:      cfg.HeaderBytesMax,
+		HeadersMax:          cfg.HeadersMax,
+	}
+	s.quit = s.lane.tick() + ticks(cfg.HandshakeTimeout)
+	s.schedule()
+}
+
+// shake goes on with the handshake.
+func (s *session) shake(p []byte) {
+	n, done, err := s.hs.parser.Feed(p)
+	switch {
+	case err != nil:
+		refusal, ok := err.(*wire.Refusal)
+		if !ok {
+			refusal = wire.BadRequest
+		}
+		s.refuse(refusal)
+	case !done:
+	case s.hs.turned != nil:
+		s.refuse(s.hs.turned)
+	case n < len(p):
+		// Whoever talks before our answer takes us for something else (faults H11).
+		s.refuse(wire.EarlyData)
+	default:
+		s.route(s.hs.parser.Request())
+	}
+}
+
+// route finds the endpoint of a request.
+func (s *session) route(r *wire.Request) {
+	cfg := s.lane.cfg()
+	switch {
+	case s.lane.g.draining.Load():
+		s.refuse(refusals[tagDraining])
+	case r.Path == pathEcho && cfg.Echo:
+		s.echo = true
+		s.accept(r, "")
+	case strings.HasPrefix(r.Path, pathChat) && strings.Count(r.Path, "/") == 2:
+		user, room, ok := names(r, cfg.RoomDefault)
+		if !ok {
+			s.refuse(&wire.Refusal{Status: 400, Reason: wire.ReasonBadName})
+			return
+		}
+		s.user = user
+		s.accept(r, room)
+	default:
+		s.refuse(&wire.Refusal{Status: 404, Reason: wire.ReasonNotFound})
+	}
+}
+
+// accept answers 101 and opens the session, in room unless it is an echo.
+func (s *session) accept(r *wire.Request, room string) {
+	extensions, err := s.comp.negotiate(s, r)
+	if err != nil {
+		s.refuse(wire.BadExtensions)
+		return
+	}
+	s.lane.scratch = wire.AppendAccept(s.lane.scratch[:0], r.Key, "", extensions)
+	s.conn.Write(s.lane.scratch)
+	s.lane.m.Handshakes.Inc()
+	s.lane.m.HandshakeSeconds.Observe(s.lane.loop.Now() - s.hs.began)
+	s.lane.putHandshake(s.hs)
+	s.hs = nil
+
+	s.state, s.quit = stateOpen, 0
+	s.dec.Init(&s.lane.g.current.Load().messages, wire.Server, s.comp.on)
+	s.messaged = s.lane.tick()
+	s.startHeart()
+	s.schedule()
+	if !s.echo {
+		encoding := uint8(hub.Plain)
+		if s.comp.on {
+			encoding = s.comp.encoding()
+		}
+		s.sub = s.lane.g.hub.Subscribe(room, s.lane.loop.Index(), encoding, s)
+	}
+}
+
+// refuse answers a request that is not served. It is the one way from stateHandshake to an end that
+// the peer gets to see.
+func (s *session) refuse(r *wire.Refusal) {
+	if r.Status == 503 || r.Status == 429 {
+		later := *r
+		later.RetryAfter = 5 + rand.IntN(26) // spreads those who come back
+		r = &later
+	}
+	s.lane.m.Rejected(uint8(r.Reason)).Inc()
+	s.lane.g.logRefused(s, r)
+	s.lane.scratch = wire.AppendRefusal(s.lane.scratch[:0], r)
+	s.conn.Write(s.lane.scratch)
+	s.linger(endRefused)
+}
+
+// handshakeTimeout ends a handshake that took too long: with an answer if a request had begun.
+func (s *session) handshakeTimeout() {
+	if s.hs.parser.Started() {
+		s.refuse(&wire.Refusal{Status: 408, Reason: wire.ReasonTimeout})
+		return
+	}
+	s.lane.m.Rejected(uint8(wire.ReasonTimeout)).Inc()
+	s.ended = endHandshakeTimeout
+	s.conn.Close(nil)
+}
+
+// names returns the user and the room that a chat request names.
+func names(r *wire.Request, roomDefault string) (user, room string, ok bool) {
+	user, ok = name(r.Path[len(pathChat):])
+	if !ok {
+		return "", "", false
+	}
+	raw, found := queryValue(r.RawQuery, "room")
+	if !found {
+		return user, roomDefault, true
+	}
+	room, ok = name(raw)
+	return user, room, ok
+}
+
+// name decodes and checks the name of a user or room.
+func name(raw string) (string, bool) {
+	n, ok := unescape(raw)
+	if !ok || len(n) == 0 || len(n) > nameMax {
+		return "", false
+	}
+	for i := range len(n) {
+		if !isNameByte(n[i]) {
+			return "", false
+		}
+	}
+	return n, true
+}
+
+func isNameByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+		c == '_' || c == '.' || c == '-'
+}
+
+// unescape decodes percent-escapes, once. It copies, so that a name does not keep the whole request
+// alive.
+func unescape(raw string) (string, bool) {
+	if len(raw) > 3*nameMax {
+		return "", false
+	}
+	b := make([]byte, 0, nameMax)
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '%' {
+			b = append(b, raw[i])
+			continue
+		}
+		if i+2 >= len(raw) {
+			return "", false
+		}
+		hi, lo := unhex(raw[i+1]), unhex(raw[i+2])
+		if hi < 0 || lo < 0 {
+			return "", false
+		}
+		b = append(b, byte(hi<<4|lo))
+		i += 2
+	}
+	return string(b), true
+}
+
+// unhex is the value of a hexadecimal digit, negative for any other byte.
+func unhex(c byte) int {
+	i := strings.IndexByte("0123456789abcdefABCDEF", c)
+	if i > 15 {
+		i -= 6
+	}
+	return i
+}
+
+// queryValue returns the value of a key of a raw query, the first one. It decodes nothing.
+func queryValue(query, key string) (value string, ok bool) {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if k, v, _ := strings.Cut(pair, "="); k == key {
+			return v, true
+		}
+	}
+	return "", false
+}

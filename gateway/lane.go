@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"sync"
+
+	"sluice/gateway/metrics"
+	"sluice/gateway/wire"
+	"sluice/poller"
+)
+
+// lane is what all sessions of one loop share. It belongs to the loop.
+type lane struct {
+	g    *Gateway
+	loop poller.Loop
+	m    *metrics.Shard
+
+	scratch []byte // for putting frames together; Conn.Write copies it
+	ping    []byte // payload of the newest ping of a read
+	free    []*handshake
+}
+
+const (
+	// scratchBytes is room for any frame that is put together in one piece.
+	scratchBytes = 4 << 10
+	// freeHandshakes bounds the parsers a lane keeps for the next handshakes.
+	freeHandshakes = 256
+)
+
+func newLane(g *Gateway, l poller.Loop, m *metrics.Shard) *lane {
+	return &lane{
+		g: g, loop: l, m: m,
+		scratch: make([]byte, 0, scratchBytes),
+		ping:    make([]byte, 0, wire.ControlPayloadMax),
+	}
+}
+
+// cfg is the configuration as of now.
+func (l *lane) cfg() *Config { return &l.g.current.Load().Config }
+
+// tick is the loop's time in timer ticks. It is never 0.
+func (l *lane) tick() uint32 { return uint32(l.loop.Now()/poller.TimerTick) + 1 }
+
+// closed accounts for a session that has ended.
+func (l *lane) closed(s *session) {
+	l.m.Closed(uint8(s.ended)).Inc()
+	l.g.door.leave(s.conn.RemoteAddr().Addr(), s.turned)
+	if s.hs != nil {
+		l.putHandshake(s.hs)
+		s.hs = nil
+	}
+	l.g.logClosed(s)
+}
+
+func (l *lane) getHandshake() *handshake {
+	if n := len(l.free); n > 0 {
+		h := l.free[n-1]
+		l.free = l.free[:n-1]
+		return h
+	}
+	return new(handshake)
+}
+
+func (l *lane) putHandshake(h *handshake) {
+	h.reset()
+	if len(l.free) < freeHandshakes {
+		l.free = append(l.free, h)
+	}
+}
+
+// fanout runs the hub's shard of a lane on its loop. It is a poller.Runner.
+type fanout struct {
+	lane *lane
+}
+
+// Run delivers what has been published, unless receivers still wait for their flush of an earlier
+// round: then publishing must wait, not the receivers be found slow.
+func (f *fanout) Run() {
+	l := f.lane
+	if l.loop.Backlog() > 0 {
+		l.loop.Post(f)
+		return
+	}
+	l.m.Deliveries.Add(uint64(l.g.hub.RunShard(l.loop.Index())))
+}
+
+// buffer is a pooled byte slice for the workers.
+type buffer struct{ b []byte }
+
+// bufferBytesKept is the largest buffer that goes back to the pool.
+const bufferBytesKept = 128 << 10
+
+var bufferPool = sync.Pool{New: func() any { return new(buffer) }}
+
+func (b *buffer) recycle() {
+	if cap(b.b) <= bufferBytesKept {
+		bufferPool.Put(b)
+	}
+}

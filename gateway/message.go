@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"sync"
+
+	"sluice/gateway/hub"
+	"sluice/gateway/metrics"
+	"sluice/gateway/wire"
+)
+
+const (
+	// chatSeparator stands between the author and the text.
+	chatSeparator = ": "
+	// smallFrame is the size up to which header and payload are written as one; above it the
+	// payload is written from where it lies.
+	smallFrame = 2 << 10
+	// taskBytesKept is the largest buffer that a pooled task keeps.
+	taskBytesKept = 16 << 10
+)
+
+// message handles a message on the loop if that costs next to nothing, and through the workers if it
+// must be inflated or its answer deflated, or if messages before it are there already.
+func (s *session) message(ev wire.Event) {
+	m := s.lane.m
+	if ev.Op == wire.OpText {
+		m.ReceivedText.Inc()
+	} else {
+		m.ReceivedBinary.Inc()
+	}
+	s.messaged = s.lane.tick()
+	if !s.echo && !s.allowMessage(ev) {
+		return
+	}
+	if ev.Compressed || s.deflates(len(ev.Payload)) || s.active != nil && s.active.busy() {
+		s.enqueue(newTask(s, ev))
+		return
+	}
+	if s.echo {
+		s.echoNow(ev)
+		return
+	}
+	s.publish(s.compose(ev.Payload))
+}
+
+// allowMessage checks a chat message's kind and rate.
+func (s *session) allowMessage(ev wire.Event) bool {
+	if ev.Op != wire.OpText {
+		s.end(endUnsupported)
+		return false
+	}
+	if s.lane.cfg().MessageRate > 0 && !s.activate().messages.Allow(s.lane.loop.Now()) {
+		s.lane.m.RateLimited(metrics.ScopeMessage).Inc()
+		s.end(endMessageRate)
+		return false
+	}
+	return true
+}
+
+// deflates reports whether a message of n bytes would be compressed for somebody.
+func (s *session) deflates(n int) bool {
+	if s.echo {
+		return s.comp.on && n >= s.lane.cfg().CompressionBytesMin
+	}
+	n += len(s.user) + len(chatSeparator)
+	return n >= s.lane.cfg().CompressionBytesMin && s.wantsEncoded()
+}
+
+func (s *session) wantsEncoded() bool {
+	ch := s.sub.Channel()
+	for enc := uint8(1); enc < hub.Encodings; enc++ {
+		if ch.Wants(enc) {
+			return true
+		}
+	}
+	return false
+}
+
+// echoNow returns a message from the loop's buffer.
+func (s *session) echoNow(ev wire.Event) {
+	s.lane.m.MessagesSent.Inc()
+	b := wire.AppendHeader(s.lane.scratch[:0], ev.Op, true, false, len(ev.Payload))
+	if len(ev.Payload) <= smallFrame {
+		b = append(b, ev.Payload...)
+		s.conn.Write(b)
+	} else {
+		s.conn.Write(b)
+		s.conn.Write(ev.Payload)
+	}
+	s.lane.scratch = b
+	s.boundReplies()
+}
+
+// boundReplies stops reading from a peer that does not read its own answers.
+func (s *session) boundReplies() {
+	if s.blocked {
+		s.hold(holdBlocked)
+	}
+}
+
+// compose makes the publication of a chat text, uncompressed.
+func (s *session) compose(text []byte) *hub.Publication {
+	n := len(s.user) + len(chatSeparator) + len(text)
+	b := make([]byte, 0, wire.ServerHeaderMax+n)
+	b = wire.AppendHeader(b, wire.OpText, true, false, n)
+	b = append(b, s.user...)
+	b = append(b, chatSeparator...)
+	b = append(b, text...)
+	return &hub.Publication{Frame: b, Author: s.sub}
+}
+
+// publish hands a publication to the hub, from the loop.
+func (s *session) publish(pub *hub.Publication) {
+	s.lane.m.Broadcasts.Inc()
+	s.activate()
+	if s.lane.g.hub.Publish(s.sub.Channel(), pub, s) {
+		s.hold(holdHub)
+		s.congest(1)
+	}
+}
+
+// task is a message, or the peer's Close behind messages, on its way through the workers.
+type task struct {
+	session    *session
+	payload    []byte
+	op         wire.Opcode
+	compressed bool
+	closing    bool
+	code       uint16
+}
+
+var taskPool = sync.Pool{New: func() any { return new(task) }}
+
+// newTask copies a message out of the loop's buffer.
+func newTask(s *session, ev wire.Event) *task {
+	t := taskPool.Get().(*task)
+	t.session, t.op, t.compressed = s, ev.Op, ev.Compressed
+	t.payload = append(t.payload[:0], ev.Payload...)
+	return t
+}
+
+func (t *task) recycle() {
+	p := t.payload[:0]
+	if cap(p) > taskBytesKept {
+		p = nil
+	}
+	*t = task{payload: p}
+	taskPool.Put(t)
+}
+
+// enqueue gives a task to the workers and stops reading when they have enough of this session.
+func (s *session) enqueue(t *task) {
+	a := s.activate()
+	if s.lane.g.workers.Put(&a.inbox, t, len(t.payload)) {
+		s.hold(holdInbox)
+	}
+}
+
+// Run implements workers.Task. The session's tasks run one at a time, in order.
+func (t *task) Run() {
+	s := t.session
+	if t.closing {
+		s.endFromWorker(endPeerClosed, t.code)
+		return
+	}
+	defer t.recycle()
+	payload := t.payload
+	if s.echo {
+		s.echoLater(t.op, payload)
+		return
+	}
+	pub := s.compose(payload)
+	s.lane.m.Broadcasts.Inc()
+	if s.lane.g.hub.Publish(s.sub.Channel(), pub, s) {
+		s.congest(1)
+	}
+}
+
+// echoLater hands an echo to the loop.
+func (s *session) echoLater(op wire.Opcode, payload []byte) {
+	a := s.active
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.out = wire.AppendFrame(a.out, op, false, payload)
+	a.sent++
+	s.postLocked(a)
+}

@@ -1,0 +1,100 @@
+// Package metrics counts what the gateway does and shows it to Prometheus.
+//
+// Counters are sharded: every event loop has a Shard of its own, so that counting a message costs an
+// uncontended add. They are summed when they are scraped. Labels come from fixed sets only.
+package metrics
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Counter only goes up. It is safe for concurrent use.
+type Counter struct{ n atomic.Uint64 }
+
+// Inc adds one.
+func (c *Counter) Inc() { c.n.Add(1) }
+
+// Add adds n.
+func (c *Counter) Add(n uint64) { c.n.Add(n) }
+
+// Load returns the count.
+func (c *Counter) Load() uint64 { return c.n.Load() }
+
+// Scope is which limit turned something away.
+type Scope uint8
+
+// The scopes.
+const (
+	ScopeMessage Scope = iota
+	ScopeControl
+	ScopeAccept
+	ScopeAcceptIP
+	ScopeConnectionsIP
+	scopes
+)
+
+// Sizes of the fixed label sets that a Shard has room for.
+const (
+	reasonsMax  = 32
+	policies    = 4
+	slowReasons = 4
+)
+
+// Shard holds the counters of one event loop.
+type Shard struct {
+	_ [64]byte // keeps the shards out of each other's cache lines
+
+	Handshakes       Counter // answered with 101
+	HandshakeSeconds Histogram
+	ReceivedText     Counter // messages
+	ReceivedBinary   Counter
+	MessagesSent     Counter
+	ControlSent      Counter
+	Broadcasts       Counter // publications by this loop's sessions
+	Deliveries       Counter // of publications to this loop's sessions
+	Panics           Counter
+
+	closed   [reasonsMax]Counter
+	rejected [reasonsMax]Counter
+	limited  [scopes]Counter
+	slow     [policies][slowReasons]Counter
+}
+
+// Closed counts the connections that ended for a reason, by its place in Config.CloseReasons.
+func (s *Shard) Closed(reason uint8) *Counter { return &s.closed[reason] }
+
+// Rejected counts refused handshakes, by the reason's place in Config.RejectReasons.
+func (s *Shard) Rejected(reason uint8) *Counter { return &s.rejected[reason] }
+
+// RateLimited counts what a limit turned away.
+func (s *Shard) RateLimited(scope Scope) *Counter { return &s.limited[scope] }
+
+// SlowConsumer counts what was done about slow consumers: evictions for the policy "disconnect",
+// dropped messages for the others; by the places in Config.Policies and Config.SlowReasons.
+func (s *Shard) SlowConsumer(policy, reason uint8) *Counter { return &s.slow[policy][reason] }
+
+// histogramBounds are the upper bounds of a Histogram's buckets.
+var histogramBounds = [...]time.Duration{
+	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
+	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2500 * time.Millisecond, 5 * time.Second,
+}
+
+// Histogram counts durations by fixed buckets. It is safe for concurrent use.
+type Histogram struct {
+	buckets [len(histogramBounds) + 1]Counter
+	sum     Counter // nanoseconds
+}
+
+// Observe counts a duration.
+func (h *Histogram) Observe(d time.Duration) {
+	i := 0
+	for i < len(histogramBounds) && d > histogramBounds[i] {
+		i++
+	}
+	h.buckets[i].Inc()
+	h.sum.Add(uint64(max(d, 0)))
+}

@@ -1,0 +1,70 @@
+package gateway
+
+// endReason says why a session ended. It is the one place where a cause meets its close code, the
+// text on the wire and the label of the metric.
+type endReason uint8
+
+const (
+	endNone endReason = iota
+	endPeerClosed
+	endPeerGone
+	endRefused
+	endHandshakeTimeout
+	endProtocol
+	endUnsupported
+	endInvalidData
+	endTooBig
+	endFragments
+	endMessageTimeout
+	endMessageRate
+	endControlRate
+	endSlowConsumer
+	endPongTimeout
+	endIdle
+	endPanic
+	endDrain
+	endShutdown
+	endError
+	endReasons // how many there are
+)
+
+// ending is a row of the table: what a peer and an operator get to see of a reason.
+type ending struct {
+	code  uint16 // close code; 0 if no Close frame is sent
+	text  string // reason on the wire, a fixed text
+	label string // value of the metric's label
+}
+
+var endings = [endReasons]ending{
+	endNone:             {0, "", "none"},
+	endPeerClosed:       {1000, "", "peer_closed"}, // the peer's own code is echoed
+	endPeerGone:         {0, "", "peer_gone"},
+	endRefused:          {0, "", "handshake_refused"},
+	endHandshakeTimeout: {0, "", "handshake_timeout"},
+	endProtocol:         {1002, "protocol error", "protocol_error"},
+	endUnsupported:      {1003, "text messages only", "unsupported_data"},
+	endInvalidData:      {1007, "invalid data", "invalid_data"},
+	endTooBig:           {1009, "message too big", "message_too_big"},
+	endFragments:        {1008, "too many fragments", "too_many_fragments"},
+	endMessageTimeout:   {1008, "message took too long", "message_timeout"},
+	endMessageRate:      {1008, "message rate exceeded", "message_rate"},
+	endControlRate:      {1008, "control frame rate exceeded", "control_rate"},
+	endSlowConsumer:     {1008, "slow consumer", "slow_consumer"},
+	endPongTimeout:      {1008, "no answer to ping", "pong_timeout"},
+	endIdle:             {1000, "idle", "idle"},
+	endPanic:            {1011, "internal error", "internal_error"},
+	endDrain:            {1012, "service restart", "drain"},
+	endShutdown:         {1001, "going away", "shutdown"},
+	endError:            {0, "", "socket_error"},
+}
+
+func (r endReason) String() string { return endings[r].label }
+
+// endLabels lists the labels of all reasons, by reason.
+func endLabels() []string {
+	labels := make([]string, endReasons)
+	for r, e := range endings {
+		labels[r] = e.label
+	}
+	return labels
+}

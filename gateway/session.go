@@ -1,0 +1,312 @@
+package gateway
+
+import (
+	"io"
+	"runtime/debug"
+	"time"
+
+	"sluice/gateway/hub"
+	"sluice/gateway/metrics"
+	"sluice/gateway/wire"
+	"sluice/poller"
+)
+
+// sessionState is where a session stands in its life. It only moves down the list.
+type sessionState uint8
+
+const (
+	// stateHandshake: the request is being read; s.hs is set.
+	stateHandshake sessionState = iota
+	// stateOpen: messages flow. begin moves here.
+	stateOpen
+	// stateLingering: our last word (a Close frame or a refusal) is queued and FIN follows it; what
+	// still arrives is thrown away, so that the peer gets to read it. linger moves here.
+	stateLingering
+	// stateClosed: the descriptor is closed. OnClose moves here.
+	stateClosed
+)
+
+const (
+	// lingerMax and lingerBytesMax bound the wait for the peer's FIN after our last word.
+	lingerMax      = time.Second
+	lingerBytesMax = 64 << 10
+	// framesPerTurn bounds the frames of one connection that are handled before the others get
+	// their turn.
+	framesPerTurn = 64
+)
+
+// hold is a set of reasons for not reading from a connection.
+type hold uint8
+
+const (
+	holdYield   hold = 1 << iota // had its frames for this turn
+	holdInbox                    // the workers are behind with its messages
+	holdHub                      // the channel's subscribers are behind with its publications
+	holdBlocked                  // it does not read its answers
+)
+
+// session is one client. Everything in it belongs to the connection's loop, but for active.mu and
+// what it guards.
+//
+// An idle session owns no buffer: hs lives as long as the handshake, active as long as messages
+// flow.
+type session struct {
+	lane *lane
+	conn poller.Conn
+
+	hs     *handshake
+	active *active
+	sub    *hub.Subscription // nil on /echo
+	user   string
+	dec    wire.Decoder
+	comp   compression
+
+	state   sessionState
+	ended   endReason
+	held    hold
+	blocked bool // the kernel takes no more; between OnBlocked and OnDrained
+	echo    bool
+	pinged  bool // a ping has not been answered yet
+	turned  bool // was let in only to be told that it is not
+	deaf    bool // the peer has sent Close: whatever follows it is ignored
+
+	lingered uint32 // bytes thrown away while lingering
+
+	// Times in ticks of the loop's clock; 0 means unset.
+	heard     uint32 // anything arrived
+	messaged  uint32 // a message arrived, or the session began
+	beat      uint32 // next ping, or deadline of the pong while pinged
+	assembled uint32 // the unfinished message must be complete
+	quit      uint32 // handshake, linger or drain deadline
+	wakes     uint32 // the timer's setting
+}
+
+// OnData implements poller.Handler.
+func (s *session) OnData(p []byte) {
+	defer s.contain()
+	s.heard = s.lane.tick()
+	switch s.state {
+	case stateHandshake:
+		s.shake(p)
+	case stateOpen:
+		s.receive(p)
+	case stateLingering:
+		s.discard(len(p))
+	}
+}
+
+// OnBlocked implements poller.Handler.
+func (s *session) OnBlocked() {
+	s.blocked = true
+	s.schedule()
+}
+
+// OnDrained implements poller.Handler.
+func (s *session) OnDrained() {
+	defer s.contain()
+	s.blocked = false
+	s.release(holdBlocked)
+	s.schedule()
+}
+
+// OnClose implements poller.Handler.
+func (s *session) OnClose(err error) {
+	if s.ended == endNone {
+		s.ended = endError
+		switch err {
+		case io.EOF:
+			s.ended = endPeerGone
+		case poller.ErrEngineClosed:
+			s.ended = endShutdown
+		}
+	}
+	if s.sub != nil {
+		s.lane.g.hub.Unsubscribe(s.sub)
+		s.sub = nil
+	}
+	if s.active != nil {
+		s.lane.g.workers.Discard(&s.active.inbox)
+	}
+	s.comp.release()
+	s.dec.Release()
+	s.lane.closed(s)
+	s.state = stateClosed
+}
+
+// contain ends the session, and it alone, when one of its callbacks panics.
+func (s *session) contain() {
+	if v := recover(); v != nil {
+		s.lane.g.logPanic(v, debug.Stack())
+		s.lane.m.Panics.Inc()
+		s.end(endPanic)
+	}
+}
+
+// receive handles the frames in p, which belongs to the loop.
+func (s *session) receive(p []byte) {
+	var ping []byte
+	pinged := false
+	for frames := 0; len(p) > 0 && s.state == stateOpen && !s.deaf; frames++ {
+		if s.held != 0 || frames == framesPerTurn {
+			s.stash(p)
+			break
+		}
+		ev, n, err := s.dec.Next(p)
+		p = p[n:]
+		if err != nil {
+			s.violation(err)
+			break
+		}
+		switch ev.Kind {
+		case wire.KindPing:
+			// Only the newest ping of a read is answered, RFC 6455 section 5.5.3.
+			ping, pinged = append(s.lane.ping[:0], ev.Payload...), s.allowControl()
+		case wire.KindPong:
+			s.allowControl()
+		case wire.KindClose:
+			s.peerClose(ev)
+		case wire.KindMessage:
+			s.message(ev)
+		}
+	}
+	if pinged && s.state == stateOpen {
+		s.pong(ping)
+	}
+	s.watchAssembly()
+}
+
+// stash keeps input that cannot be handled now and stops reading. The rest of the read buffer is the
+// most that a connection ever has in its stash.
+func (s *session) stash(p []byte) {
+	a := s.activate()
+	a.stash = append(a.stash, p...)
+	if s.held == 0 {
+		s.hold(holdYield)
+		s.signal(holdYield)
+	}
+}
+
+// hold stops reading for a reason.
+func (s *session) hold(why hold) {
+	if s.held == 0 {
+		s.conn.Pause()
+	}
+	s.held |= why
+}
+
+// release takes a reason back; without any, what was stashed is handled and reading goes on.
+func (s *session) release(why hold) {
+	if s.held&why == 0 || s.state != stateOpen {
+		return
+	}
+	s.held &^= why
+	if s.held != 0 {
+		return
+	}
+	if a := s.active; a != nil && len(a.stash) > 0 {
+		p := a.stash
+		a.stash = nil
+		s.receive(p)
+	}
+	if s.held == 0 {
+		s.conn.Resume()
+	}
+}
+
+// reply queues bytes of the gateway's own for the peer. A peer that does not take them is a slow
+// consumer of the kind that no policy but disconnecting helps.
+func (s *session) reply(p []byte) {
+	s.conn.Write(p)
+	if s.blocked && s.conn.Queue().Bytes > s.lane.cfg().QueueBytesMax {
+		s.evict(slowBytes)
+	}
+}
+
+// pong answers a ping.
+func (s *session) pong(payload []byte) {
+	s.lane.m.ControlSent.Inc()
+	s.lane.scratch = wire.AppendFrame(s.lane.scratch[:0], wire.OpPong, false, payload)
+	s.reply(s.lane.scratch)
+}
+
+// allowControl counts a ping or pong of the peer against its rate.
+func (s *session) allowControl() bool {
+	cfg := s.lane.cfg()
+	if cfg.ControlRate == 0 || s.activate().control.Allow(s.lane.loop.Now()) {
+		return true
+	}
+	s.lane.m.RateLimited(metrics.ScopeControl).Inc()
+	s.end(endControlRate)
+	return false
+}
+
+// peerClose answers the peer's Close once every message before it has been answered.
+func (s *session) peerClose(ev wire.Event) {
+	s.deaf = true
+	if s.active != nil && s.active.busy() {
+		s.enqueue(&task{session: s, closing: true, code: ev.Code})
+		return
+	}
+	s.answerClose(ev.Code)
+}
+
+// answerClose echoes the peer's close code, 1000 if it gave none.
+func (s *session) answerClose(code uint16) {
+	if code == wire.CloseNoStatus {
+		code = wire.CloseNormal
+	}
+	s.endWith(endPeerClosed, code, "")
+}
+
+// violation ends the session for a breach of the protocol.
+func (s *session) violation(err error) {
+	reason, text := endProtocol, ""
+	if ce, ok := err.(*wire.CloseError); ok {
+		text = ce.Text()
+		switch ce.Code {
+		case wire.CloseInvalidData:
+			reason = endInvalidData
+		case wire.CloseTooBig:
+			reason = endTooBig
+		case wire.ClosePolicy:
+			reason = endFragments
+		}
+	}
+	s.endWith(reason, endings[reason].code, text)
+}
+
+// end closes the session for a reason of ours, with the Close frame of the table.
+func (s *session) end(why endReason) {
+	s.endWith(why, endings[why].code, endings[why].text)
+}
+
+// endWith is the one transition out of stateOpen. Only its first call counts.
+func (s *session) endWith(why endReason, code uint16, text string) {
+	if s.state != stateOpen {
+		if s.state == stateHandshake {
+			s.ended = why
+			s.conn.Close(nil)
+		}
+		return
+	}
+	s.lane.scratch = wire.AppendClose(s.lane.scratch[:0], code, text)
+	s.conn.Write(s.lane.scratch)
+	s.linger(why)
+}
+
+// linger waits for the peer to take our last word and close. Closing at once, over bytes that we have
+// not read, would reset the connection and destroy that word on its way.
+func (s *session) linger(why endReason) {
+	s.state, s.ended = stateLingering, why
+	s.conn.CloseWrite()
+	s.conn.Resume()
+	s.quit = s.lane.tick() + ticks(lingerMax)
+	s.schedule()
+}
+
+func (s *session) discard(n int) {
+	s.lingered += uint32(n)
+	if s.lingered > lingerBytesMax {
+		s.conn.Close(nil)
+	}
+}

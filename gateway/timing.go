@@ -1,0 +1,144 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"sluice/gateway/wire"
+	"sluice/poller"
+)
+
+// ticks converts a duration to timer ticks, rounding up.
+func ticks(d time.Duration) uint32 {
+	return uint32((d + poller.TimerTick - 1) / poller.TimerTick)
+}
+
+// watchAssembly gives an unfinished message its deadline.
+func (s *session) watchAssembly() {
+	if s.state != stateOpen || !s.dec.Pending() {
+		s.assembled = 0
+		return
+	}
+	if s.assembled == 0 {
+		s.assembled = s.lane.tick() + ticks(s.lane.cfg().MessageTimeout)
+		s.schedule()
+	}
+}
+
+// startHeart sets the first ping to a random point of the interval, so that sessions which began
+// together do not ping together.
+func (s *session) startHeart() {
+	if every := s.lane.cfg().PingInterval; every > 0 {
+		s.beat = s.lane.tick() + 1 + uint32(rand.Int64N(int64(ticks(every))))
+	}
+}
+
+// nextBeat sets the next ping, up to a fifth early: the interval is also the promise of how soon a
+// dead peer is noticed.
+func (s *session) nextBeat() {
+	s.beat, s.pinged = 0, false
+	if every := int64(ticks(s.lane.cfg().PingInterval)); every > 0 {
+		s.beat = s.lane.tick() + uint32(max(every-rand.Int64N(every/5+1), 1))
+	}
+}
+
+// OnTimer implements poller.Handler.
+func (s *session) OnTimer() {
+	defer s.contain()
+	s.wakes = 0
+	now := s.lane.tick()
+	switch s.state {
+	case stateHandshake:
+		if due(s.quit, now) {
+			s.handshakeTimeout()
+		}
+	case stateOpen:
+		s.checkOpen(now)
+	case stateLingering:
+		if due(s.quit, now) {
+			s.conn.Close(nil)
+		}
+	}
+	s.schedule()
+}
+
+func due(at, now uint32) bool { return at != 0 && at <= now }
+
+// checkOpen acts on every deadline of an open session that has passed.
+func (s *session) checkOpen(now uint32) {
+	cfg := s.lane.cfg()
+	switch {
+	case due(s.quit, now):
+		s.end(endDrain)
+		return
+	case due(s.assembled, now):
+		s.end(endMessageTimeout)
+		return
+	case cfg.IdleTimeout > 0 && due(s.messaged+ticks(cfg.IdleTimeout), now):
+		s.end(endIdle)
+		return
+	case s.blocked && s.stalled(cfg):
+		return
+	}
+	if due(s.beat, now) {
+		s.heartbeat(now)
+	}
+}
+
+// heartbeat sends a ping, or judges the peer by what it did since the last one: anything that
+// arrived proves that it lives. While reading is held nothing can arrive, so nothing is judged.
+func (s *session) heartbeat(now uint32) {
+	switch {
+	case !s.pinged:
+		s.pinged = true
+		s.beat = now + ticks(s.lane.cfg().PongTimeout)
+		s.heard = 0
+		s.lane.m.ControlSent.Inc()
+		s.lane.scratch = wire.AppendFrame(s.lane.scratch[:0], wire.OpPing, false, nil)
+		s.reply(s.lane.scratch)
+		s.rest()
+	case s.heard != 0 || s.held != 0:
+		s.nextBeat()
+	default:
+		s.ended = endPongTimeout
+		s.conn.Close(nil)
+	}
+}
+
+// rest gives the memory back that only a session with messages under way needs.
+func (s *session) rest() {
+	if a := s.active; a != nil && s.held == 0 && a.idle(s.lane.loop.Now()) {
+		s.active = nil
+	}
+}
+
+// schedule sets the connection's timer to the earliest deadline.
+func (s *session) schedule() {
+	now := s.lane.tick()
+	next := uint32(0)
+	consider := func(at uint32) {
+		if at != 0 && (next == 0 || at < next) {
+			next = max(at, now+1)
+		}
+	}
+	consider(s.quit)
+	if s.state == stateOpen {
+		consider(s.beat)
+		consider(s.assembled)
+		if idle := s.lane.cfg().IdleTimeout; idle > 0 {
+			consider(s.messaged + ticks(idle))
+		}
+		if s.blocked {
+			consider(now + ticks(blockedCheck))
+		}
+	}
+	if next == s.wakes {
+		return
+	}
+	s.wakes = next
+	if next == 0 {
+		s.conn.SetTimer(0)
+		return
+	}
+	s.conn.SetTimer(time.Duration(next-now) * poller.TimerTick)
+}
