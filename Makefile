@@ -2,7 +2,15 @@
 
 GO ?= go
 
-.PHONY: test vet
+.PHONY: build run test vet
+
+# build: the binaries, into bin/.
+build:
+	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
+
+# run: the gateway with its defaults, on 127.0.0.1:8080.
+run: build
+	bin/sluice
 
 # test: every test, with the race detector.
 test: vet
