@@ -33,6 +33,8 @@ type active struct {
 	ending    endReason
 	endCode   uint16
 	posted    bool // Run will be called
+	working   bool // a worker uses the compression state
+	gone      bool // the session has ended
 }
 
 // activate returns the session's active part, making it first if need be.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
 	"sluice/gateway/limits"
 	"sluice/gateway/metrics"
@@ -51,6 +52,7 @@ type Gateway struct {
 	engine  poller.Engine
 	lanes   []*lane
 	hub     *hub.Hub
+	codec   *deflate.Codec // nil without compression
 	workers *workers.Pool
 	door    *door
 	parting []byte // for peers that cannot even be kept to be told why
@@ -105,6 +107,16 @@ func (g *Gateway) build(cfg Config) (err error) {
 	})
 	if err != nil {
 		return err
+	}
+	if cfg.Compression {
+		g.codec, err = deflate.NewCodec(deflate.Config{
+			Level:           cfg.CompressionLevel,
+			MessageBytesMin: cfg.CompressionBytesMin,
+			ContextBytesMax: cfg.CompressionMemoryMax,
+		})
+		if err != nil {
+			return err
+		}
 	}
 	g.engine, err = poller.New(cfg.Engine, poller.Config{
 		Loops: cfg.Loops, Logger: g.log, StarvedParting: g.parting, UserTimeout: userTimeout,

@@ -71,12 +71,12 @@ func upgradeRequest(target string, headers ...string) string {
 		strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
-// join opens a WebSocket and returns it once the handshake is done.
-func join(t *testing.T, g *Gateway, target string) *peer {
+// dialWebSocket opens a WebSocket and returns it with the head of the response.
+func dialWebSocket(t *testing.T, g *Gateway, target string, headers ...string) (*peer, string) {
 	t.Helper()
 	p := &peer{t: t, c: dialRaw(t, g)}
 	p.dec.Init(&clientLimits, wire.Client, true)
-	if _, err := io.WriteString(p.c, upgradeRequest(target)); err != nil {
+	if _, err := io.WriteString(p.c, upgradeRequest(target, headers...)); err != nil {
 		t.Fatal(err)
 	}
 	var head []byte
@@ -90,6 +90,12 @@ func join(t *testing.T, g *Gateway, target string) *peer {
 	if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
 		t.Fatalf("handshake answered %q", head)
 	}
+	return p, string(head)
+}
+
+func join(t *testing.T, g *Gateway, target string) *peer {
+	t.Helper()
+	p, _ := dialWebSocket(t, g, target)
 	return p
 }
 

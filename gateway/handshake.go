@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"sluice/gateway/hub"
 	"sluice/gateway/wire"
 )
 
@@ -90,7 +89,7 @@ func (s *session) route(r *wire.Request) {
 
 // accept answers 101 and opens the session, in room unless it is an echo.
 func (s *session) accept(r *wire.Request, room string) {
-	extensions, err := s.comp.negotiate(s, r)
+	extensions, err := s.negotiate(r)
 	if err != nil {
 		s.refuse(wire.BadExtensions)
 		return
@@ -103,16 +102,12 @@ func (s *session) accept(r *wire.Request, room string) {
 	s.hs = nil
 
 	s.state, s.quit = stateOpen, 0
-	s.dec.Init(&s.lane.g.current.Load().messages, wire.Server, s.comp.on)
+	s.dec.Init(&s.lane.g.current.Load().messages, wire.Server, s.comp != nil)
 	s.messaged = s.lane.tick()
 	s.startHeart()
 	s.schedule()
 	if !s.echo {
-		encoding := uint8(hub.Plain)
-		if s.comp.on {
-			encoding = s.comp.encoding()
-		}
-		s.sub = s.lane.g.hub.Subscribe(room, s.lane.loop.Index(), encoding, s)
+		s.sub = s.lane.g.hub.Subscribe(room, s.lane.loop.Index(), s.encoding(), s)
 	}
 }
 

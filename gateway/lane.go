@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"sync"
-
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
 	"sluice/poller"
@@ -81,18 +79,4 @@ func (f *fanout) Run() {
 		return
 	}
 	l.m.Deliveries.Add(uint64(l.g.hub.RunShard(l.loop.Index())))
-}
-
-// buffer is a pooled byte slice for the workers.
-type buffer struct{ b []byte }
-
-// bufferBytesKept is the largest buffer that goes back to the pool.
-const bufferBytesKept = 128 << 10
-
-var bufferPool = sync.Pool{New: func() any { return new(buffer) }}
-
-func (b *buffer) recycle() {
-	if cap(b.b) <= bufferBytesKept {
-		bufferPool.Put(b)
-	}
 }

@@ -59,7 +59,7 @@ func (s *session) allowMessage(ev wire.Event) bool {
 // deflates reports whether a message of n bytes would be compressed for somebody.
 func (s *session) deflates(n int) bool {
 	if s.echo {
-		return s.comp.on && n >= s.lane.cfg().CompressionBytesMin
+		return s.comp != nil && n >= s.lane.cfg().CompressionBytesMin
 	}
 	n += len(s.user) + len(chatSeparator)
 	return n >= s.lane.cfg().CompressionBytesMin && s.wantsEncoded()
@@ -163,12 +163,34 @@ func (t *task) Run() {
 		return
 	}
 	defer t.recycle()
-	payload := t.payload
+	if !s.active.beginWork() {
+		return
+	}
+	defer s.endWork()
+	if !t.compressed {
+		s.work(t.op, t.payload)
+		return
+	}
+	buf := bufferPool.Get().(*buffer)
+	defer buf.recycle()
+	out, end := s.inflate(buf.b[:0], t)
+	if end != endNone {
+		s.lane.g.workers.Discard(&s.active.inbox)
+		s.endFromWorker(end, 0)
+		return
+	}
+	buf.b = out
+	s.work(t.op, out)
+}
+
+// work does on a worker what message does on the loop.
+func (s *session) work(op wire.Opcode, payload []byte) {
 	if s.echo {
-		s.echoLater(t.op, payload)
+		s.echoLater(op, payload)
 		return
 	}
 	pub := s.compose(payload)
+	s.encode(pub, pub.Frame[len(pub.Frame)-len(s.user)-len(chatSeparator)-len(payload):])
 	s.lane.m.Broadcasts.Inc()
 	if s.lane.g.hub.Publish(s.sub.Channel(), pub, s) {
 		s.congest(1)
@@ -177,10 +199,15 @@ func (t *task) Run() {
 
 // echoLater hands an echo to the loop.
 func (s *session) echoLater(op wire.Opcode, payload []byte) {
+	reply := s.appendReply(nil, op, payload)
 	a := s.active
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.out = wire.AppendFrame(a.out, op, false, payload)
+	if len(a.out) == 0 {
+		a.out = reply
+	} else {
+		a.out = append(a.out, reply...)
+	}
 	a.sent++
 	s.postLocked(a)
 }

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
@@ -59,7 +60,7 @@ type session struct {
 	sub    *hub.Subscription // nil on /echo
 	user   string
 	dec    wire.Decoder
-	comp   compression
+	comp   *deflate.Conn // nil without compression
 
 	state   sessionState
 	ended   endReason
@@ -127,7 +128,7 @@ func (s *session) OnClose(err error) {
 	if s.active != nil {
 		s.lane.g.workers.Discard(&s.active.inbox)
 	}
-	s.comp.release()
+	s.releaseCompression()
 	s.dec.Release()
 	s.lane.closed(s)
 	s.state = stateClosed

@@ -55,6 +55,9 @@ type Shard struct {
 	Deliveries       Counter // of publications to this loop's sessions
 	Panics           Counter
 
+	InflatedFrom, InflatedTo Counter // bytes of messages from peers
+	DeflatedFrom, DeflatedTo Counter // bytes of messages to peers, once per encoding
+
 	closed   [reasonsMax]Counter
 	rejected [reasonsMax]Counter
 	limited  [scopes]Counter
