@@ -16,15 +16,16 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Shared compresses a message for any number of receivers: it refers to nothing before itself, so
-// that every peer with a window of at least windowBits can inflate it, whatever was sent to it before
-// and whether or not it was granted context takeover. But it enters the window of every peer with
-// takeover: Conn.ForgetSent must be called for each of them.
+// Shared compresses a message for any number of receivers: it refers to nothing before itself,
+// so that every peer with a window of at least windowBits can inflate it, whatever was sent to
+// it before and whether or not it was granted context takeover. But it enters the window of
+// every peer with takeover: Conn.ForgetSent must be called for each of them.
 //
-// Shared appends the payload of the frame (RSV1 set) to dst. If the message is not worth it (smaller
-// than Config.MessageBytesMin, or no smaller when compressed) it reports false and returns dst as it
-// was: send the message uncompressed then. windowBits is within WindowBitsMin and WindowBitsMax. The
-// payload of a message of at most 1<<windowBits bytes is the same for every larger window too.
+// Shared appends the payload of the frame (RSV1 set) to dst. If the message is not worth it
+// (smaller than Config.MessageBytesMin, or no smaller when compressed) it reports false and
+// returns dst as it was: send the message uncompressed then. windowBits is within WindowBitsMin
+// and WindowBitsMax. The payload of a message of at most 1<<windowBits bytes is the same for
+// every larger window too.
 func (c *Codec) Shared(dst, payload []byte, windowBits uint8) (_ []byte, ok bool) {
 	return c.deflate(dst, payload, nil, windowBits)
 }
@@ -49,6 +50,12 @@ func (c *Codec) compress(dst, payload, before []byte, windowBits uint8) []byte {
 		bits = WindowBitsMax // no distance can exceed the window
 	}
 	z := c.getCompressor(bits)
+	dst = z.compress(dst, payload, before)
+	c.writers[bits-WindowBitsMin].Put(z)
+	return dst
+}
+
+func (z *compressor) compress(dst, payload, before []byte) []byte {
 	z.out.buf = dst
 	z.flate.ResetDict(&z.out, before)
 	// The appender never fails, and no writer fails but for its output.
@@ -56,7 +63,6 @@ func (c *Codec) compress(dst, payload, before []byte, windowBits uint8) []byte {
 	_ = z.flate.Flush()
 	dst = z.out.buf[:len(z.out.buf)-len(tail)]
 	z.out.buf = nil
-	c.writers[bits-WindowBitsMin].Put(z)
 	return dst
 }
 

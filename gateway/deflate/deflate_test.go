@@ -64,7 +64,8 @@ func TestD03_stream_stays_in_its_window(t *testing.T) {
 	for _, level := range []int{1, 6, 9} {
 		c := newCodec(t, level)
 		for bits := uint8(WindowBitsMin); bits <= WindowBitsMax; bits++ {
-			// The answer must let the client allocate just that window, and the stream fit in it.
+			// The answer must let the client allocate just that window, and the stream fit in
+			// it.
 			offer := Offer{ServerWindowBits: bits}
 			conn, response, ok, err := c.Negotiate(offer.String(), Policy{ServerTakeover: true})
 			if err != nil || !ok {
@@ -113,8 +114,8 @@ func TestD05_takeover(t *testing.T) {
 	}
 }
 
-// converse sends 1,000 messages each way, some of them uncompressed, between our two ends and two of
-// zlib's.
+// converse sends 1,000 messages each way, some of them uncompressed, between our two ends and
+// two of zlib's.
 func converse(t *testing.T, serverNo, clientNo bool) {
 	zlib, c, r := newOracle(t), newCodec(t, 1), newRand()
 	offer := Offer{ServerNoTakeover: serverNo, ClientNoTakeover: clientNo, ClientWindowBits: 12}
@@ -187,7 +188,8 @@ func TestD05_zlib_client(t *testing.T) {
 	}
 }
 
-// A message that was sent before makes the next one smaller, but not if it was sent uncompressed.
+// A message that was sent before makes the next one smaller, but not if it was sent
+// uncompressed.
 func TestD05_history_is_what_was_sent_compressed(t *testing.T) {
 	c, r := newCodec(t, 1), newRand()
 	conn := c.Client(Params{ServerWindowBits: 15, ClientWindowBits: 15})
@@ -308,25 +310,25 @@ func TestConstantInputAtEveryLevel(t *testing.T) {
 	}
 }
 
-// The positions of a pooled compressor wrap around after 2 GiB of resets; it must survive that.
+// The positions of a compressor that is reset again and again wrap around at 2 GiB; it must
+// survive.
 func TestPooledCompressorWrapsAround(t *testing.T) {
 	c, r := newCodec(t, 1), newRand()
 	messages := [][]byte{chat(r, 300), chat(r, 5000), chat(r, 200)}
-	conn := c.server(Params{ServerWindowBits: 15, ClientWindowBits: 15, ClientNoTakeover: true})
+	z := c.getCompressor(15)
 	var frame, got []byte
 	var err error
 	for i := range 70000 { // each reset is 32 KiB and the message
-		message := messages[i%len(messages)]
-		frame = c.compress(frame[:0], message, messages[1][:i%64], 15)
-		if i%100 != 0 && i < 62000 {
+		message, before := messages[i%len(messages)], messages[1][:i%64]
+		frame = z.compress(frame[:0], message, before)
+		if i < 62000 && i%100 != 0 {
 			continue
 		}
-		got, err = c.inflate(got[:0], frame, messages[1][:i%64], len(message))
+		got, err = c.inflate(got[:0], frame, before, len(message))
 		if err != nil || !bytes.Equal(got, message) {
 			t.Fatalf("message %d: %v", i, err)
 		}
 	}
-	conn.Close()
 }
 
 func TestCloseOfZeroConn(t *testing.T) {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ErrMalformed is returned when a Sec-WebSocket-Extensions header does not follow the grammar of RFC
-// 6455 section 9.1.
+// ErrMalformed is returned when a Sec-WebSocket-Extensions header does not follow the grammar of
+// RFC 6455 section 9.1.
 var ErrMalformed = errors.New("deflate: malformed Sec-WebSocket-Extensions")
 
 // param is a parameter of an extension.
@@ -15,12 +15,12 @@ type param struct {
 	valued      bool // there was a value, perhaps an empty quoted one
 }
 
-// header is what is left of a Sec-WebSocket-Extensions header, read extension by extension, each of
-// them parameter by parameter.
+// header is what is left of a Sec-WebSocket-Extensions header, read extension by extension, each
+// of them parameter by parameter.
 type header struct{ rest string }
 
-// extension reads the name of the next extension; ok is false at the end of the header. Elements that
-// are empty are skipped, as in every list of RFC 9110 section 5.6.1.
+// extension reads the name of the next extension; ok is false at the end of the header. Elements
+// that are empty are skipped, as in every list of RFC 9110 section 5.6.1.
 func (h *header) extension() (name string, ok bool, err error) {
 	for h.skipSpace(); h.skip(','); h.skipSpace() {
 	}
@@ -57,8 +57,8 @@ func (h *header) value() (string, error) {
 	return h.token()
 }
 
-// quoted reads a quoted string from behind its first quote. That its content must be a token too is
-// left to who judges the value: nothing that is known here has another one.
+// quoted reads a quoted string from behind its first quote. That its content must be a token too
+// is left to who judges the value: nothing that is known here has another one.
 func (h *header) quoted() (string, error) {
 	var unescaped strings.Builder
 	for i := 0; i < len(h.rest); i++ {

@@ -8,7 +8,8 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// Errors of inflating. The connection that they concern is lost: its window is unknown after them.
+// Errors of inflating. The connection that they concern is lost: its window is unknown after
+// them.
 var (
 	// ErrTooBig is returned when a message inflates to more than its limit (close with 1009).
 	ErrTooBig = errors.New("deflate: inflated message is too big")
@@ -31,9 +32,9 @@ const (
 	inputBytesKept = 64 << 10
 )
 
-// decompressor is a pooled decompressor with its input. The input is copied to have its ends in one
-// piece with it: klauspost's loop over a bytes.Reader is a fifth faster than over any other reader,
-// and needs no bufio.Reader per message.
+// decompressor is a pooled decompressor with its input. The input is copied to have its ends in
+// one piece with it: klauspost's loop over a bytes.Reader is a fifth faster than over any other
+// reader, and needs no bufio.Reader per message.
 type decompressor struct {
 	flate io.ReadCloser // implements flate.Resetter
 	in    bytes.Reader
@@ -76,9 +77,10 @@ func (c *Codec) inflate(dst, payload, before []byte, bytesMax int) ([]byte, erro
 	return out, nil
 }
 
-// endedWell judges where the stream has ended. The usual end is our final block. If it was a final
-// block of the sender (RFC 7692 section 7.2.3.4), nothing may follow it but the header of the empty
-// block that tail belongs to. Some senders leave that out, or their final block is the empty one.
+// endedWell judges where the stream has ended. The usual end is our final block. If it was a
+// final block of the sender (RFC 7692 section 7.2.3.4), nothing may follow it but the header of
+// the empty block that tail belongs to. Some senders leave that out, or their final block is the
+// empty one.
 func (d *decompressor) endedWell(payload []byte) bool {
 	switch d.in.Len() {
 	case 0, len(final), len(tail) + len(final):
@@ -89,8 +91,8 @@ func (d *decompressor) endedWell(payload []byte) bool {
 	return false
 }
 
-// readAll appends at most bytesMax bytes of r to dst. It reads one byte more at most, and dst never
-// has room for more than twice the bytes there are and a constant.
+// readAll appends at most bytesMax bytes of r to dst. It reads one byte more at most, and dst
+// never has room for more than twice the bytes there are and a constant.
 func readAll(dst []byte, r io.Reader, bytesMax int) ([]byte, error) {
 	for base := len(dst); ; {
 		rest := bytesMax - (len(dst) - base) // one byte more is too big

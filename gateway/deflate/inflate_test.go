@@ -17,7 +17,8 @@ func newReceiver(t testing.TB) *Conn {
 func TestD02_limit(t *testing.T) {
 	c := newCodec(t, 1)
 	r := newRand()
-	for _, n := range []int{1, 125, 1023, 1024, 1025, 4096, 32767, 32768, 32769, 65535, 65536, 100000} {
+	sizes := []int{1, 125, 1023, 1024, 1025, 4096, 32767, 32768, 32769, 65535, 65536, 100000}
+	for _, n := range sizes {
 		for _, message := range [][]byte{chat(r, n), make([]byte, n), noise(r, n)} {
 			frame := c.compress(nil, message, nil, 15)
 			for _, dst := range [][]byte{nil, []byte("dst"), make([]byte, 0, 3*n)} {
@@ -140,7 +141,8 @@ func payload(t *testing.T, message string, final bool) []byte {
 
 func TestD06_payloads(t *testing.T) {
 	const hello = "Hello"
-	final := []byte{0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00} // a final block, RFC 7692 section 7.2.3.4
+	// The final block of RFC 7692 section 7.2.3.4.
+	final := []byte{0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00}
 	stored := []byte{0x00, 0x05, 0x00, 0xfa, 0xff, 'H', 'e', 'l', 'l', 'o'}
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	rows := []struct {
@@ -168,9 +170,10 @@ func TestD06_payloads(t *testing.T) {
 		{"D06_no_empty_block", stored, "", ErrCorrupt},
 		{"D06_truncated_stored_block", stored[:7], "", ErrCorrupt},
 		{"D06_truncated_length", stored[:2], "", ErrCorrupt},
-		{"D06_swallows_the_tail", join([]byte{0x00, 0x0e, 0x00, 0xf1, 0xff}, stored[5:]), "", ErrCorrupt},
-		{"D06_lengths_disagree", []byte{0x00, 0x05, 0x00, 0xfa, 0xfe, 'H', 'e', 'l', 'l', 'o', 0}, "",
-			ErrCorrupt},
+		{"D06_swallows_the_tail", join([]byte{0x00, 0x0e, 0x00, 0xf1, 0xff}, stored[5:]),
+			"", ErrCorrupt},
+		{"D06_lengths_disagree", join([]byte{0x00, 0x05, 0x00, 0xfa, 0xfe}, stored[5:], []byte{0}),
+			"", ErrCorrupt},
 		{"D06_reserved_block_type", []byte{0x06, 0x00}, "", ErrCorrupt},
 		{"D06_distance_before_the_start", []byte{0x02, 0x22, 0x00, 0x00}, "", ErrCorrupt},
 		{"D06_junk", []byte("this is not deflated"), "", ErrCorrupt},
@@ -200,7 +203,8 @@ func TestD06_messages_after_a_final_block(t *testing.T) {
 	}
 }
 
-// Every byte of 50 streams is changed, in three ways: what comes out may be anything, but bounded.
+// Every byte of 50 streams is changed, in three ways: what comes out may be anything, but
+// bounded.
 func TestD06_mutations(t *testing.T) {
 	c, r := newCodec(t, 1), newRand()
 	counts := map[error]int{}
@@ -242,8 +246,8 @@ func TestD06_truncations(t *testing.T) {
 	}
 }
 
-// What a peer may not refer to is not there: neither what was sent without takeover, nor what has left
-// the window.
+// What a peer may not refer to is not there: neither what was sent without takeover, nor what
+// has left the window.
 func TestInflateForgetsWhatLeavesTheWindow(t *testing.T) {
 	c, r := newCodec(t, 1), newRand()
 	first := chat(r, 300)
@@ -281,7 +285,8 @@ func FuzzInflate(f *testing.F) {
 			t.Fatal("the payload was changed")
 		}
 		in := bytes.NewReader(append(append(kept, tail...), final...))
-		want, errStd := io.ReadAll(io.LimitReader(stdflate.NewReaderDict(in, before), int64(limit)+1))
+		std := stdflate.NewReaderDict(in, before)
+		want, errStd := io.ReadAll(io.LimitReader(std, int64(limit)+1))
 		switch {
 		case len(want) > int(limit):
 			if !errors.Is(err, ErrTooBig) {
@@ -304,7 +309,7 @@ func FuzzInflate(f *testing.F) {
 
 // FuzzConverse sends three messages through a connection with takeover.
 func FuzzConverse(f *testing.F) {
-	f.Add([]byte("hello, hello"), []byte("hello"), []byte("hello, hello, hello"), uint8(8), uint8(1))
+	f.Add([]byte("hello, hello"), []byte("hello"), []byte("hello, hello"), uint8(8), uint8(1))
 	f.Add(chat(newRand(), 3000), chat(newRand(), 900), noise(newRand(), 300), uint8(0), uint8(6))
 	f.Fuzz(func(t *testing.T, one, two, three []byte, bits, level uint8) {
 		c := newCodec(t, int(1+level%9))

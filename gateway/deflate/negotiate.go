@@ -7,14 +7,14 @@ const offersMax = 16
 
 // Policy is what a server is willing to grant. The zero Policy is the thriftiest one.
 type Policy struct {
-	// ServerTakeover lets our messages refer to earlier ones. It is worthless on a connection that
-	// gets nothing but frames of Codec.Shared.
+	// ServerTakeover lets our messages refer to earlier ones. It is worthless on a connection
+	// that gets nothing but frames of Codec.Shared.
 	ServerTakeover bool
 	// ClientTakeover lets the client do so. It costs the client's window in memory.
 	ClientTakeover bool
 	// ServerWindowBits and ClientWindowBits bound the windows, within WindowBitsMin and
-	// WindowBitsMax; 0 means WindowBitsMax. A client is told to keep to a smaller window only if its
-	// offer allows that. Do not tell it 8: zlib cannot deflate with it.
+	// WindowBitsMax; 0 means WindowBitsMax. A client is told to keep to a smaller window only if
+	// its offer allows that. Do not tell it 8: zlib cannot deflate with it.
 	ServerWindowBits, ClientWindowBits uint8
 }
 
@@ -28,13 +28,13 @@ func (p Policy) Validate() error {
 	return nil
 }
 
-// Negotiate takes the first acceptable offer of a request: extensions is its Sec-WebSocket-Extensions
-// header, the lines joined by commas, and p is valid. ok is false if there is none; offers that are
-// unknown or illegal count as declined, and only the first 16 are looked at. response is the header
-// of the answer. The error is ErrMalformed (answer 400).
+// Negotiate takes the first acceptable offer of a request: extensions is its
+// Sec-WebSocket-Extensions header, the lines joined by commas, and p is valid. ok is false if
+// there is none; offers that are unknown or illegal count as declined, and only the first 16 are
+// looked at. response is the header of the answer. The error is ErrMalformed (answer 400).
 //
-// Context takeover is granted only as far as Config.ContextBytesMax allows. The memory is reserved
-// until Conn.Close, which must follow even if the handshake fails.
+// Context takeover is granted only as far as Config.ContextBytesMax allows. The memory is
+// reserved until Conn.Close, which must follow even if the handshake fails.
 func (c *Codec) Negotiate(extensions string, p Policy) (_ Conn, response string, ok bool, _ error) {
 	offer, ok, err := firstOffer(extensions)
 	if err != nil || !ok {
@@ -105,9 +105,9 @@ func (c *Codec) reserve(p *Params) {
 	}
 }
 
-// answer says p in reply to an offer. RFC 7692 allows the parameters of the server unasked (sections
-// 7.1.1.1 and 7.1.2.1) and client_no_context_takeover too (7.1.1.2), but not client_max_window_bits
-// (7.1.2.2).
+// answer says p in reply to an offer. RFC 7692 allows the parameters of the server unasked
+// (sections 7.1.1.1 and 7.1.2.1) and client_no_context_takeover too (7.1.1.2), but not
+// client_max_window_bits (7.1.2.2).
 func answer(offer element, p Params) element {
 	e := element{serverNoTakeover: p.ServerNoTakeover, clientNoTakeover: p.ClientNoTakeover}
 	if offer.serverBits != 0 || p.ServerWindowBits < WindowBitsMax {

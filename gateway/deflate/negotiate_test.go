@@ -2,6 +2,7 @@ package deflate
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -33,7 +34,8 @@ func TestNegotiate(t *testing.T) {
 			generous, ""},
 		{"H19_duplicate_client_bits", pmd + "; client_max_window_bits; client_max_window_bits=9",
 			generous, ""},
-		{"H19_value_on_flag", pmd + "; client_no_context_takeover=1", generous, ""},
+		{"H19_value_on_client_flag", pmd + "; client_no_context_takeover=1", generous, ""},
+		{"H19_value_on_server_flag", pmd + `; server_no_context_takeover=""`, generous, ""},
 		{"H19_bits_without_value", pmd + "; server_max_window_bits", generous, ""},
 		{"H19_bits_7", pmd + "; server_max_window_bits=7", generous, ""},
 		{"H19_bits_16", pmd + "; server_max_window_bits=16", generous, ""},
@@ -147,10 +149,10 @@ func TestD08_budget(t *testing.T) {
 	const offer = "permessage-deflate; client_max_window_bits=10"
 	var conns []Conn
 	for i, want := range []Params{
-		{ServerWindowBits: 15, ClientWindowBits: 10},
-		{ServerWindowBits: 15, ClientWindowBits: 10},
-		{ServerWindowBits: 15, ClientWindowBits: 10, ClientNoTakeover: true},
-		{ServerWindowBits: 15, ClientWindowBits: 10, ServerNoTakeover: true, ClientNoTakeover: true},
+		{15, 10, false, false},
+		{15, 10, false, false},
+		{15, 10, false, true},
+		{15, 10, true, true},
 	} {
 		conn, response, _, err := c.Negotiate(offer, generous)
 		p, _, errParse := ParseResponse(response, Offer{ClientWindowBits: 10})
@@ -221,7 +223,7 @@ func TestParseResponse(t *testing.T) {
 		{"D04_smaller", pmd + "; client_max_window_bits=10", Offer{ClientWindowBits: 15},
 			Params{ServerWindowBits: 15, ClientWindowBits: 10}, true, nil},
 		{"D04_larger_than_the_hint", pmd + "; client_max_window_bits=12",
-			Offer{ClientWindowBits: 10}, Params{ServerWindowBits: 15, ClientWindowBits: 10}, true, nil},
+			Offer{ClientWindowBits: 10}, Params{15, 10, false, false}, true, nil},
 		{"D05_server_ignored", pmd, Offer{ServerNoTakeover: true}, Params{}, false, ErrResponse},
 		{"D05_server", pmd + "; server_no_context_takeover", Offer{ServerNoTakeover: true},
 			Params{15, 15, true, false}, true, nil},
@@ -264,8 +266,8 @@ func TestD12_broken_user_agents(t *testing.T) {
 	}
 }
 
-// offersOf is a second reading of a header without quotes: its elements as sets of parameters. It
-// leaves out every element that repeats a parameter.
+// offersOf is a second reading of a header without quotes: its elements as sets of parameters.
+// It leaves out every element that repeats a parameter.
 func offersOf(header string) (offers []map[string]string) {
 	for _, extension := range strings.Split(header, ",") {
 		params := map[string]string{}
@@ -283,7 +285,10 @@ func offersOf(header string) (offers []map[string]string) {
 
 // legal is a second reading of RFC 7692 section 7.1: may a server answer so to that offer?
 func legal(offer, response map[string]string) bool {
-	bits := map[string]int{"8": 8, "9": 9, "10": 10, "11": 11, "12": 12, "13": 13, "14": 14, "15": 15}
+	bits := map[string]int{}
+	for n := 8; n <= 15; n++ {
+		bits[strconv.Itoa(n)] = n
+	}
 	for name, value := range response {
 		offered, named := offer[name]
 		switch name {

@@ -2,21 +2,21 @@ package deflate
 
 import "errors"
 
-// ErrResponse is returned when a server's answer is not legal for the offer; the client must fail the
-// connection, RFC 7692 section 5.1.
+// ErrResponse is returned when a server's answer is not legal for the offer; the client must
+// fail the connection, RFC 7692 section 5.1.
 var ErrResponse = errors.New("deflate: illegal response")
 
 // Offer is what a client asks for. The zero Offer is a bare permessage-deflate.
 type Offer struct {
-	// ServerNoTakeover asks the server to do without context takeover. ClientNoTakeover says that
-	// the client does without.
+	// ServerNoTakeover asks the server to do without context takeover. ClientNoTakeover says
+	// that the client does without.
 	ServerNoTakeover, ClientNoTakeover bool
-	// ServerWindowBits asks the server to keep to a window, within WindowBitsMin and WindowBitsMax; 0
-	// means not to ask.
+	// ServerWindowBits asks the server to keep to a window, within WindowBitsMin and
+	// WindowBitsMax; 0 means not to ask.
 	ServerWindowBits uint8
 	// ClientWindowBits says that the client can keep to a smaller window when it is told to, and
-	// keeps to this one anyway, within WindowBitsMin and WindowBitsMax (which is sent as no value);
-	// 0 means not to say so.
+	// keeps to this one anyway, within WindowBitsMin and WindowBitsMax (which is sent as no
+	// value); 0 means not to say so.
 	ClientWindowBits uint8
 }
 
@@ -34,8 +34,8 @@ func (o Offer) String() string {
 	return e.String()
 }
 
-// ParseResponse reads the Sec-WebSocket-Extensions header of the response to an offer. ok is false if
-// the server declined. The error is ErrMalformed or ErrResponse.
+// ParseResponse reads the Sec-WebSocket-Extensions header of the response to an offer. ok is
+// false if the server declined. The error is ErrMalformed or ErrResponse.
 func ParseResponse(extensions string, offered Offer) (p Params, ok bool, err error) {
 	h := header{extensions}
 	name, ok, err := h.extension()

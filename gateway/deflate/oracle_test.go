@@ -16,8 +16,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// oracleScript is zlib as the peer. A decoder hands out one byte a call: only what a call has not put
-// out itself is looked up in the window, so that a distance beyond the window is an error.
+// oracleScript is zlib as the peer. A decoder hands out one byte a call: only what a call has
+// not put out itself is looked up in the window, so that a distance beyond the window is an
+// error.
 const oracleScript = `
 import sys, zlib
 coders = {}

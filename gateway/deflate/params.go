@@ -14,10 +14,11 @@ const (
 // Params is what both ends have agreed on. The window bits are within WindowBitsMin and
 // WindowBitsMax.
 type Params struct {
-	// ServerWindowBits and ClientWindowBits bound how far back the messages of the server and of the
-	// client refer: 1<<bits bytes.
+	// ServerWindowBits and ClientWindowBits bound how far back the messages of the server and of
+	// the client refer: 1<<bits bytes.
 	ServerWindowBits, ClientWindowBits uint8
-	// ServerNoTakeover and ClientNoTakeover say that these messages do not refer to earlier ones.
+	// ServerNoTakeover and ClientNoTakeover say that these messages do not refer to earlier
+	// ones.
 	ServerNoTakeover, ClientNoTakeover bool
 }
 
@@ -62,8 +63,8 @@ func parseBits(s string, bits *uint8) bool {
 	return true
 }
 
-// readElement reads the parameters of the extension that h has come to; ok is false if one of them
-// makes it void.
+// readElement reads the parameters of the extension that h has come to; ok is false if one of
+// them makes it void.
 func (h *header) readElement() (e element, ok bool, err error) {
 	for ok = true; ; {
 		p, more, err := h.param()
