@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -162,8 +163,9 @@ func (l *loop) stop() {
 // wake interrupts the loop's sleep, with one system call for any number of callers.
 func (l *loop) wake() {
 	if l.sleeping.CompareAndSwap(true, false) {
-		one := [8]byte{7: 1}
-		unix.Write(l.wakefd, one[:])
+		// The counter is never read: at one a wake-up it lasts for 2^64 of them.
+		one := binary.NativeEndian.AppendUint64(make([]byte, 0, 8), 1)
+		unix.Write(l.wakefd, one)
 	}
 }
 
