@@ -1,246 +1,26 @@
 package poller
 
-import (
-	"errors"
-	"fmt"
-	"net"
-	"net/netip"
-	"time"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
-)
-
-const (
-	// acceptBatch bounds the sockets accepted before they are handed to their loops.
-	acceptBatch = 128
-	// acceptBackoff is how long accepting rests when the kernel is out of something; the sockets
-	// wait in the listen queue meanwhile.
-	acceptBackoff = 50 * time.Millisecond
-	// acceptLogEvery spaces the log lines about failures.
-	acceptLogEvery = time.Second
-)
-
-// listener accepts for one address, on a goroutine of its own, and deals the sockets to the loops in
-// turn. It keeps a descriptor in reserve: when the process has run out of them, the reserve is given
-// up for a moment to take a socket out of the queue and tell its peer, instead of being woken for it
-// again and again.
-type listener struct {
-	engine   *epollEngine
-	acceptor Acceptor
-	addr     net.Addr
-	fd       int
-	stopfd   int
-	reserve  int // -1 while given up
-	next     int // loop that gets the next socket
-	batches  [][]incoming
-	logged   time.Time
+// accept takes a socket out of the listen queue.
+func accept(fd int) (int, unix.Sockaddr, error) {
+	return unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 }
 
-func newListener(e *epollEngine, addr string, a Acceptor) (*listener, error) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	// The net package resolves and binds; from here on the descriptor is ours, outside of the
-	// runtime's poller.
-	defer ln.Close()
-	raw, err := ln.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("poller: %w", err)
-	}
-	fd := -1
-	var dupErr error
-	if err := raw.Control(func(f uintptr) {
-		fd, dupErr = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0)
-	}); err != nil || dupErr != nil {
-		return nil, fmt.Errorf("poller: dup of the listener: %w", errors.Join(err, dupErr))
-	}
-	stopfd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	if err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("poller: eventfd: %w", err)
-	}
-	l := &listener{
-		engine: e, acceptor: a, addr: ln.Addr(), fd: fd, stopfd: stopfd,
-		batches: make([][]incoming, len(e.loops)),
-	}
-	l.inherit()
-	l.takeReserve()
-	return l, nil
+func pipe() (r, w int, err error) {
+	var p [2]int
+	err = unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC)
+	return p[0], p[1], err
 }
 
 // inherit sets the options that accepted sockets inherit on Linux, which saves a system call per
 // option and connection. Failures leave the default, which works too.
-func (l *listener) inherit() {
-	unix.SetsockoptInt(l.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	cfg := &l.engine.cfg
+func inherit(fd int, cfg *Config) {
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if cfg.SendBufferBytes > 0 {
-		unix.SetsockoptInt(l.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, cfg.SendBufferBytes)
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, cfg.SendBufferBytes)
 	}
 	if ms := cfg.UserTimeout.Milliseconds(); ms > 0 {
-		unix.SetsockoptInt(l.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ms))
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ms))
 	}
-}
-
-// stop makes run return. It is called once.
-func (l *listener) stop() {
-	one := [8]byte{7: 1}
-	unix.Write(l.stopfd, one[:])
-}
-
-// run accepts until stop is called.
-func (l *listener) run() {
-	defer func() {
-		unix.Close(l.fd)
-		unix.Close(l.stopfd)
-		l.dropReserve()
-	}()
-	wait := -1
-	listening := true
-	for !l.poll(listening, wait) {
-		more, ok := l.acceptSome()
-		l.deal()
-		listening, wait = ok, -1
-		if !ok {
-			wait = int(acceptBackoff.Milliseconds()) // look at nothing but stop until then
-		} else if more {
-			wait = 0
-		}
-	}
-}
-
-// poll waits until there is something to accept, or for wait milliseconds. It reports stop.
-func (l *listener) poll(listening bool, wait int) (stop bool) {
-	fds := [2]unix.PollFd{
-		{Fd: int32(l.stopfd), Events: unix.POLLIN},
-		{Fd: int32(l.fd), Events: unix.POLLIN},
-	}
-	n := 2
-	if !listening {
-		n = 1
-	}
-	unix.Poll(fds[:n], wait)
-	return fds[0].Revents != 0
-}
-
-// acceptSome accepts up to a batch. more says that others may be waiting, ok that accepting works.
-func (l *listener) acceptSome() (more, ok bool) {
-	for range acceptBatch {
-		fd, sa, err := unix.Accept4(l.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		switch err {
-		case nil:
-			l.admit(fd, sa)
-		case unix.EAGAIN:
-			return false, true
-		case unix.EINTR, unix.ECONNABORTED:
-			// The next one may be fine.
-		case unix.EMFILE, unix.ENFILE:
-			l.engine.accept.starved.Add(1)
-			l.fail(err)
-			if !l.turnAwayStarved() {
-				return false, false
-			}
-		default: // ENOBUFS, ENOMEM and whatever else a kernel can be out of
-			l.fail(err)
-			return false, false
-		}
-	}
-	return true, true
-}
-
-// admit asks the acceptor about a new socket and puts it in a loop's batch.
-func (l *listener) admit(fd int, sa unix.Sockaddr) {
-	remote := toRemoteAddr(sa)
-	verdict := l.acceptor.Admit(remote.addrPort())
-	if verdict.Drop {
-		l.engine.accept.turned.Add(1)
-		turnAway(fd, verdict.Parting)
-		return
-	}
-	l.batches[l.next] = append(l.batches[l.next], incoming{fd, remote, l.acceptor, verdict.Tag})
-	l.next = (l.next + 1) % len(l.batches)
-}
-
-// deal hands the batches to their loops.
-func (l *listener) deal() {
-	for i, b := range l.batches {
-		if len(b) == 0 {
-			continue
-		}
-		if l.engine.loops[i].give(b) {
-			l.engine.accept.accepted.Add(uint64(len(b)))
-		} else {
-			for _, in := range b {
-				unix.Close(in.fd)
-			}
-		}
-		clear(b)
-		l.batches[i] = b[:0]
-	}
-	if l.reserve < 0 {
-		l.takeReserve()
-	}
-}
-
-// turnAwayStarved accepts one socket with the reserve descriptor and tells its peer why it is not
-// served. It reports false when even that is impossible.
-func (l *listener) turnAwayStarved() bool {
-	if l.reserve < 0 {
-		return false
-	}
-	l.dropReserve()
-	fd, _, err := unix.Accept4(l.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-	if err == nil {
-		l.engine.accept.turned.Add(1)
-		turnAway(fd, l.engine.cfg.StarvedParting)
-	}
-	l.takeReserve()
-	return err == nil && l.reserve >= 0
-}
-
-func (l *listener) takeReserve() {
-	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		fd = -1
-	}
-	l.reserve = fd
-}
-
-func (l *listener) dropReserve() {
-	if l.reserve >= 0 {
-		unix.Close(l.reserve)
-	}
-	l.reserve = -1
-}
-
-// turnAway closes an accepted socket after a parting word. What the peer has sent already is read
-// first, since closing over unread bytes would reset the connection and destroy the parting.
-func turnAway(fd int, parting []byte) {
-	if len(parting) > 0 {
-		send(fd, parting)
-		unix.Shutdown(fd, unix.SHUT_WR)
-		var sink [2048]byte
-		recv(fd, sink[:])
-	}
-	unix.Close(fd)
-}
-
-// fail counts and logs a failure to accept.
-func (l *listener) fail(err error) {
-	l.engine.accept.failed.Add(1)
-	if now := time.Now(); now.Sub(l.logged) >= acceptLogEvery {
-		l.logged = now
-		l.engine.cfg.Logger.Warn("cannot accept connections", "error", err,
-			"failures", l.engine.accept.failed.Load())
-	}
-}
-
-func toRemoteAddr(sa unix.Sockaddr) remoteAddr {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return remoteAddr{netip.AddrFrom4(sa.Addr).As16(), uint16(sa.Port)}
-	case *unix.SockaddrInet6:
-		return remoteAddr{sa.Addr, uint16(sa.Port)}
-	}
-	return remoteAddr{}
 }

@@ -10,22 +10,9 @@ import (
 )
 
 const (
-	// iovecsMax bounds the segments that leave in one writev.
-	iovecsMax = 256
 	// directBytes is the size from which a write is not copied into the queue but sent at once,
 	// with what is queued before it, in one writev.
 	directBytes = chunkBytes
-)
-
-type connFlags uint8
-
-const (
-	flagDirty   connFlags = 1 << iota // stands in loop.dirty
-	flagBlocked                       // the kernel took no more; EPOLLOUT is armed
-	flagPaused                        // EPOLLIN is not armed
-	flagFin                           // FIN follows the queue; no more writes
-	flagClosing                       // stands in loop.closing, or is closed
-	flagClosed                        // the descriptor is closed
 )
 
 // epollConn is a connection of the epoll engine. At 96 bytes it is what an idle connection costs the
@@ -40,16 +27,6 @@ type epollConn struct {
 	fd      int32
 	slot    int32
 	gen     uint32 // tells this connection's events from those of an earlier one in its slot
-}
-
-// remoteAddr is a netip.AddrPort in 18 bytes instead of 32.
-type remoteAddr struct {
-	ip   [16]byte
-	port uint16
-}
-
-func (a remoteAddr) addrPort() netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom16(a.ip).Unmap(), a.port)
 }
 
 func (c *epollConn) links() *timerLinks[*epollConn] { return &c.timer }
@@ -77,15 +54,6 @@ func (l *loop) open(in incoming) {
 	}
 	l.flush(c)
 }
-
-// nopHandler stands in for the handler of a connection whose Open has not returned.
-type nopHandler struct{}
-
-func (nopHandler) OnData([]byte) {}
-func (nopHandler) OnBlocked()    {}
-func (nopHandler) OnDrained()    {}
-func (nopHandler) OnTimer()      {}
-func (nopHandler) OnClose(error) {}
 
 // interest is what epoll is to report of c.
 func (c *epollConn) interest() unix.EpollEvent {
@@ -178,13 +146,11 @@ func (l *loop) unblock(c *epollConn) {
 	l.flush(c)
 }
 
-// callBack calls a method of c's handler; it may be nested in another callback of c only where Flush
-// or a direct write was called, and then leaves that one current.
+// callBack calls a method of c's handler.
 func (l *loop) callBack(c *epollConn, method func(Handler)) {
-	outer := l.current
 	l.enter(c)
 	method(c.handler)
-	l.current = outer
+	l.leave()
 }
 
 // send writes what is queued until the kernel takes no more or the queue is empty, which it then
@@ -338,8 +304,18 @@ func (l *loop) writeThrough(c *epollConn, p []byte) (rest []byte) {
 	return p[mine:]
 }
 
-// Flush implements Conn.
-func (c *epollConn) Flush() { c.loop.flush(c) }
+// Flush implements Conn. If the kernel does not take all, the end of the turn finds that out again,
+// and says OnBlocked: here it might be nested in another callback.
+func (c *epollConn) Flush() {
+	if c.q == nil || c.flags&(flagBlocked|flagClosing) != 0 {
+		return
+	}
+	if err := c.loop.send(c); err != nil {
+		c.Close(err)
+	} else {
+		c.finish()
+	}
+}
 
 // Queue implements Conn.
 func (c *epollConn) Queue() Queue { return c.q.describe(c.loop.tick) }
@@ -351,6 +327,10 @@ func (c *epollConn) DropOldest(wantBytes int) (messages, bytes int) {
 	}
 	messages, bytes = c.q.dropOldest(wantBytes)
 	c.loop.counts.queued -= int64(bytes)
+	if c.q.bytes == 0 {
+		c.loop.dropQueue(c)
+		c.finish()
+	}
 	return messages, bytes
 }
 

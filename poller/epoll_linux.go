@@ -1,11 +1,8 @@
 package poller
 
 import (
-	"cmp"
 	"fmt"
-	"log/slog"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -18,12 +15,8 @@ type epollEngine struct {
 	loops []*loop
 	views []Loop
 
-	mu        sync.Mutex
-	listeners []*listener
-	closed    bool
-
-	accept acceptCounters
-	done   sync.WaitGroup // loops and listeners
+	doors listeners
+	done  sync.WaitGroup // the loops
 }
 
 // NewEpoll starts the epoll engine: its loops run until Close.
@@ -40,56 +33,26 @@ func NewEpoll(cfg Config) (Engine, error) {
 		e.loops = append(e.loops, l)
 		e.views = append(e.views, l)
 	}
+	e.doors.cfg = &e.cfg
 	for _, l := range e.loops {
+		e.doors.loops = append(e.doors.loops, l)
 		e.done.Go(l.run)
 	}
 	return e, nil
 }
 
-func withDefaults(cfg Config) Config {
-	cfg.Loops = cmp.Or(cfg.Loops, runtime.GOMAXPROCS(0))
-	cfg.ReadBufferBytes = cmp.Or(cfg.ReadBufferBytes, 64<<10)
-	cfg.PausedBytesMax = cmp.Or(cfg.PausedBytesMax, 256<<10)
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	return cfg
-}
-
 func (e *epollEngine) Name() string       { return "epoll" }
 func (e *epollEngine) Loops() []Loop      { return e.views }
-func (e *epollEngine) Stats() AcceptStats { return e.accept.snapshot() }
+func (e *epollEngine) Stats() AcceptStats { return e.doors.counts.snapshot() }
 
 func (e *epollEngine) Listen(addr string, a Acceptor) (net.Addr, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return nil, ErrEngineClosed
-	}
-	ln, err := newListener(e, addr, a)
-	if err != nil {
-		return nil, err
-	}
-	e.listeners = append(e.listeners, ln)
-	e.done.Go(ln.run)
-	return ln.addr, nil
+	return e.doors.listen(addr, a)
 }
 
-func (e *epollEngine) StopAccepting() {
-	e.mu.Lock()
-	lns := e.listeners
-	e.listeners = nil
-	e.mu.Unlock()
-	for _, ln := range lns {
-		ln.stop()
-	}
-}
+func (e *epollEngine) StopAccepting() { e.doors.stop() }
 
 func (e *epollEngine) Close() error {
-	e.mu.Lock()
-	e.closed = true
-	e.mu.Unlock()
-	e.StopAccepting()
+	e.doors.close()
 	for _, l := range e.loops {
 		l.stop()
 	}

@@ -13,16 +13,8 @@ import (
 )
 
 const (
-	// eventsPerTurn bounds the readiness events taken at once, flushesPerTurn the connections
-	// flushed at the end of a turn: a broadcast to a crowd must not hold up everybody else's
-	// heartbeats (at some 10 us a flush, 512 are 5 ms).
-	eventsPerTurn  = 256
-	flushesPerTurn = 512
-	// turnMax bounds a loop's sleep, so that an idle loop shows that it lives.
-	turnMax = time.Second
-	// gapMax is how far the loop's clock may move between two turns; a longer gap means that the
-	// process stood still.
-	gapMax = 1500 * time.Millisecond
+	// eventsPerTurn bounds the readiness events taken at once.
+	eventsPerTurn = 256
 	// wakeSlot marks the event of the wake-up descriptor.
 	wakeSlot = -1
 )
@@ -70,14 +62,6 @@ type loop struct {
 type closing struct {
 	c   *epollConn
 	err error
-}
-
-// incoming is an accepted socket on its way to its loop.
-type incoming struct {
-	fd       int
-	remote   remoteAddr
-	acceptor Acceptor
-	tag      uint8
 }
 
 func newLoop(e *epollEngine, index int) (*loop, error) {

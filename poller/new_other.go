@@ -1,10 +1,14 @@
-//go:build !linux
+//go:build unix && !linux
 
 package poller
 
 import "fmt"
 
-// New starts the engine of a name, or for "auto" the best one of this system.
+// New starts the engine of a name: "netpoll", or "auto" for the best one of this system.
 func New(name string, cfg Config) (Engine, error) {
+	switch name {
+	case "auto", "netpoll":
+		return NewNetpoll(cfg)
+	}
 	return nil, fmt.Errorf("poller: no engine %q on this system", name)
 }

@@ -52,7 +52,8 @@ type Config struct {
 	// 0 means 64 KiB.
 	ReadBufferBytes int
 	// PausedBytesMax bounds what the netpoll engine holds for one paused connection; 0 means
-	// 256 KiB. The epoll engine holds nothing: it leaves the bytes in the kernel.
+	// 256 KiB. For one that is not paused but sends faster than its loop takes it, the bound is 16
+	// times as much. The epoll engine holds nothing: it leaves the bytes in the kernel.
 	PausedBytesMax int
 	// SendBufferBytes sets SO_SNDBUF of accepted sockets; 0 leaves the kernel's autotuning.
 	SendBufferBytes int

@@ -1,0 +1,284 @@
+//go:build unix
+
+package poller
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// netpollLoop is one event loop of the netpoll engine: a goroutine with a mailbox. Its goroutine
+// alone touches what is not marked otherwise.
+type netpollLoop struct {
+	engine *netpollEngine
+	index  int
+
+	conns []*netpollConn // every connection that OnClose has not been called for
+	pool  queuePool
+	wheel wheel[*netpollConn]
+	bufs  [][]byte // scratch for one write
+
+	clock time.Duration // Loop.Now
+	real  time.Duration // time since the engine's start at the beginning of this turn
+	tick  uint32        // clock in ticks
+
+	current *netpollConn   // whose callback is running; nil outside of callbacks
+	dirty   []*netpollConn // connections with writes to send at the end of the turn
+	backlog int            // how many of them earlier turns left
+	closing []*netpollConn // connections to close when the running callback has returned
+	ready   []*netpollConn // the batch of connections with news being handled
+	running []Runner       // the batch of posted runners being run
+	opening []incoming     // the batch of accepted sockets being opened
+	counts  loopCounts
+
+	alarm    *time.Timer
+	wakeup   chan struct{} // holds one token while there is mail
+	lastTurn atomic.Int64
+	stats    atomicLoopStats
+
+	mu       sync.Mutex // guards what follows
+	news     []*netpollConn
+	posted   []Runner
+	incoming []incoming
+	stopping bool // Close was called
+	ended    bool // the loop takes nothing more
+}
+
+func newNetpollLoop(e *netpollEngine, index int) *netpollLoop {
+	return &netpollLoop{
+		engine: e, index: index,
+		alarm:  time.NewTimer(turnMax),
+		wakeup: make(chan struct{}, 1),
+	}
+}
+
+// Index implements Loop.
+func (l *netpollLoop) Index() int { return l.index }
+
+// Now implements Loop.
+func (l *netpollLoop) Now() time.Duration { return l.clock }
+
+// Backlog implements Loop.
+func (l *netpollLoop) Backlog() int { return l.backlog }
+
+// Stats implements Loop.
+func (l *netpollLoop) Stats() LoopStats {
+	return l.stats.load(time.Since(l.engine.start) - time.Duration(l.lastTurn.Load()))
+}
+
+// Each implements Loop.
+func (l *netpollLoop) Each(f func(Handler)) {
+	for _, c := range l.conns {
+		if c.flags&flagClosing == 0 {
+			f(c.handler)
+		}
+	}
+}
+
+// Post implements Loop.
+func (l *netpollLoop) Post(r Runner) bool {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return false
+	}
+	l.posted = append(l.posted, r)
+	l.mu.Unlock()
+	l.wake()
+	return true
+}
+
+// give implements taker.
+func (l *netpollLoop) give(in []incoming) bool {
+	l.mu.Lock()
+	if l.stopping {
+		l.mu.Unlock()
+		return false
+	}
+	l.incoming = append(l.incoming, in...)
+	l.mu.Unlock()
+	l.wake()
+	return true
+}
+
+// tell puts c among the connections with news. It may be called from any goroutine.
+func (l *netpollLoop) tell(c *netpollConn) {
+	l.mu.Lock()
+	l.news = append(l.news, c)
+	l.mu.Unlock()
+	l.wake()
+}
+
+func (l *netpollLoop) stop() {
+	l.mu.Lock()
+	l.stopping = true
+	l.mu.Unlock()
+	l.wake()
+}
+
+func (l *netpollLoop) wake() {
+	select {
+	case l.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// run turns until the engine is closed.
+func (l *netpollLoop) run() {
+	for !l.turn() {
+	}
+	l.alarm.Stop()
+}
+
+// turn goes round once: news of connections, timers, posted runners, flushes. It reports whether
+// the loop has ended. A panic of a callback ends the turn; all work is taken off its list before it
+// is done, so the next turn goes on after it.
+func (l *netpollLoop) turn() (ended bool) {
+	defer l.recover()
+	l.sleep()
+	l.tickClock()
+	l.counts.turns++
+	stopping := l.takeMail()
+	l.counts.events += uint64(len(l.ready))
+	l.handleReady()
+	l.wheel.expire(l.clock, l.fireTimer)
+	l.runPosted()
+	if stopping {
+		return l.end()
+	}
+	l.flushDirty()
+	l.publish()
+	return false
+}
+
+// sleep waits for mail or the next timer, unless there is work left from the last turn.
+func (l *netpollLoop) sleep() {
+	if len(l.dirty)+len(l.closing)+len(l.ready)+len(l.running)+len(l.opening) > 0 {
+		return
+	}
+	l.alarm.Reset(l.wheel.wait(l.clock, turnMax))
+	select {
+	case <-l.wakeup:
+	case <-l.alarm.C:
+	}
+}
+
+func (l *netpollLoop) tickClock() {
+	now := time.Since(l.engine.start)
+	l.clock += min(now-l.real, gapMax)
+	l.real = now
+	l.tick = toTick(l.clock)
+	l.lastTurn.Store(int64(now))
+}
+
+// takeMail takes over what other goroutines have left for the loop.
+func (l *netpollLoop) takeMail() (stopping bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ready) == 0 {
+		l.ready, l.news = l.news, l.ready[:0]
+	}
+	if len(l.running) == 0 {
+		l.running, l.posted = l.posted, l.running[:0]
+	}
+	if len(l.opening) == 0 {
+		l.opening, l.incoming = l.incoming, l.opening[:0]
+	}
+	return l.stopping
+}
+
+func (l *netpollLoop) handleReady() {
+	for len(l.ready) > 0 {
+		c := l.ready[0]
+		l.ready[0] = nil
+		l.ready = l.ready[1:]
+		l.handle(c)
+		l.reap()
+	}
+}
+
+func (l *netpollLoop) runPosted() {
+	for len(l.opening) > 0 {
+		in := l.opening[0]
+		l.opening = l.opening[1:]
+		l.open(in)
+		l.reap()
+	}
+	for len(l.running) > 0 {
+		r := l.running[0]
+		l.running[0] = nil
+		l.running = l.running[1:]
+		r.Run()
+		l.reap()
+	}
+}
+
+func (l *netpollLoop) fireTimer(c *netpollConn) {
+	l.callBack(c, Handler.OnTimer)
+	l.flush(c)
+	l.reap()
+}
+
+// callBack calls a method of c's handler, to whom a panic in it is charged.
+func (l *netpollLoop) callBack(c *netpollConn, method func(Handler)) {
+	l.current = c
+	method(c.handler)
+	l.current = nil
+}
+
+// recover contains a panic of a callback to its connection.
+func (l *netpollLoop) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	l.engine.cfg.Logger.Error("panic in an event loop", "panic", v, "stack", string(debug.Stack()))
+	if c := l.current; c != nil {
+		l.current = nil
+		c.Close(fmt.Errorf("%w: %v", ErrPanic, v))
+	}
+	l.wake() // the turn that was cut short may have been the last one
+}
+
+// flushDirty sends what this turn has queued, for a bounded number of connections; the rest is sent
+// next turn, together with what is added until then.
+func (l *netpollLoop) flushDirty() {
+	n := min(len(l.dirty), flushesPerTurn)
+	for i, c := range l.dirty[:n] {
+		l.dirty[i] = nil
+		c.flags &^= flagDirty
+		l.flush(c)
+	}
+	l.dirty = append(l.dirty[:0], l.dirty[n:]...)
+	l.backlog = len(l.dirty)
+	l.reap()
+}
+
+// reap begins to end the connections that were closed.
+func (l *netpollLoop) reap() {
+	for len(l.closing) > 0 {
+		c := l.closing[len(l.closing)-1]
+		l.closing = l.closing[:len(l.closing)-1]
+		l.leave(c)
+	}
+}
+
+// end closes every connection and refuses further work. It reports true once nothing is left: the
+// descriptors go when netpoll has let go of them.
+func (l *netpollLoop) end() bool {
+	for _, c := range l.conns {
+		c.Close(ErrEngineClosed)
+	}
+	l.reap()
+	l.mu.Lock()
+	left := len(l.conns) + len(l.news) + len(l.posted) + len(l.incoming)
+	l.ended = left == 0
+	l.mu.Unlock()
+	l.publish()
+	return left == 0
+}
+
+func (l *netpollLoop) publish() { l.stats.store(&l.counts) }
