@@ -1,13 +1,10 @@
 // Package metrics counts what the gateway does and shows it to Prometheus.
 //
-// Counters are sharded: every event loop has a Shard of its own, so that counting a message costs an
-// uncontended add. They are summed when they are scraped. Labels come from fixed sets only.
+// Counters are sharded: every event loop has a Shard of its own, so that counting a message costs
+// an uncontended add. They are summed when they are scraped. Labels come from fixed sets only.
 package metrics
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "sync/atomic"
 
 // Counter only goes up. It is safe for concurrent use.
 type Counter struct{ n atomic.Uint64 }
@@ -34,6 +31,11 @@ const (
 	scopes
 )
 
+var scopeNames = [scopes]string{
+	ScopeMessage: "message", ScopeControl: "control", ScopeAccept: "accept",
+	ScopeAcceptIP: "accept_ip", ScopeConnectionsIP: "connections_ip",
+}
+
 // Sizes of the fixed label sets that a Shard has room for.
 const (
 	reasonsMax  = 32
@@ -41,7 +43,9 @@ const (
 	slowReasons = 4
 )
 
-// Shard holds the counters of one event loop.
+// Shard holds the counters of one event loop. Any goroutine may use it, but it is cheap as long as
+// one does nearly all of the counting. The zero Shard is ready for use; only those of Metrics.Shard
+// are shown.
 type Shard struct {
 	_ [64]byte // keeps the shards out of each other's cache lines
 
@@ -49,12 +53,17 @@ type Shard struct {
 	HandshakeSeconds Histogram
 	ReceivedText     Counter // messages
 	ReceivedBinary   Counter
+	ReceivedPings    Counter // control frames, like the next two
+	ReceivedPongs    Counter
+	ReceivedCloses   Counter
 	MessagesSent     Counter
 	ControlSent      Counter
-	Broadcasts       Counter // publications by this loop's sessions
-	Deliveries       Counter // of publications to this loop's sessions
+	Broadcasts       Counter   // publications by this loop's sessions
+	Deliveries       Counter   // of publications to this loop's sessions
+	BroadcastSeconds Histogram // from a publication until this loop queued it for its sessions
 	Panics           Counter
 
+	CompressionDeclined      Counter // handshakes that offered permessage-deflate in vain
 	InflatedFrom, InflatedTo Counter // bytes of messages from peers
 	DeflatedFrom, DeflatedTo Counter // bytes of messages to peers, once per encoding
 
@@ -76,28 +85,3 @@ func (s *Shard) RateLimited(scope Scope) *Counter { return &s.limited[scope] }
 // SlowConsumer counts what was done about slow consumers: evictions for the policy "disconnect",
 // dropped messages for the others; by the places in Config.Policies and Config.SlowReasons.
 func (s *Shard) SlowConsumer(policy, reason uint8) *Counter { return &s.slow[policy][reason] }
-
-// histogramBounds are the upper bounds of a Histogram's buckets.
-var histogramBounds = [...]time.Duration{
-	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
-	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
-	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
-	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
-	time.Second, 2500 * time.Millisecond, 5 * time.Second,
-}
-
-// Histogram counts durations by fixed buckets. It is safe for concurrent use.
-type Histogram struct {
-	buckets [len(histogramBounds) + 1]Counter
-	sum     Counter // nanoseconds
-}
-
-// Observe counts a duration.
-func (h *Histogram) Observe(d time.Duration) {
-	i := 0
-	for i < len(histogramBounds) && d > histogramBounds[i] {
-		i++
-	}
-	h.buckets[i].Inc()
-	h.sum.Add(uint64(max(d, 0)))
-}

@@ -1,0 +1,250 @@
+package metrics
+
+// families lists every metric of the gateway. Its help texts are the metrics' documentation.
+func families(cfg *Config) []family {
+	var all []family
+	for _, group := range [][]family{
+		connectionFamilies(cfg), messageFamilies(), compressionFamilies(), limitFamilies(cfg),
+		broadcastFamilies(), loopFamilies(), workerFamilies(), processFamilies(cfg),
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+func connectionFamilies(cfg *Config) []family {
+	return []family{{
+		name:    "connections",
+		help:    "Open connections, whatever their state.",
+		collect: loops(func(l *Loop) int { return l.Conns }),
+	}, {
+		name:    "connections_opened_total",
+		help:    "Connections given to an event loop.",
+		collect: state(func(s *Snapshot) uint64 { return s.Accept.Accepted }),
+	}, {
+		name:   "connections_closed_total",
+		help:   "Connections that have ended, by the reason of the gateway's session.",
+		labels: []string{"reason"},
+		collect: sumEach(cfg.CloseReasons, func(s *Shard, i int) *Counter {
+			return s.Closed(uint8(i))
+		}),
+	}, {
+		name: "connections_dropped_total",
+		help: "Connections disconnected as soon as accepted: too many others were being turned " +
+			"away at the time. They count neither as opened nor as rejected handshakes.",
+		collect: state(func(s *Snapshot) uint64 { return s.Accept.Turned }),
+	}, {
+		name:    "accept_errors_total",
+		help:    "Failures of accept: out of descriptors, or anything else.",
+		labels:  []string{"kind"},
+		collect: acceptErrors,
+	}, {
+		name:    "handshakes_total",
+		help:    "Handshakes answered with 101.",
+		collect: sum(func(s *Shard) *Counter { return &s.Handshakes }),
+	}, {
+		name:   "handshake_rejected_total",
+		help:   "Handshakes refused, or given up for their time, by reason.",
+		labels: []string{"reason"},
+		collect: sumEach(cfg.RejectReasons, func(s *Shard, i int) *Counter {
+			return s.Rejected(uint8(i))
+		}),
+	}, {
+		name:    "handshake_duration_seconds",
+		help:    "Time from accepting a connection until its handshake was answered with 101.",
+		collect: histogram(func(s *Shard) *Histogram { return &s.HandshakeSeconds }),
+	}}
+}
+
+func messageFamilies() []family {
+	received := [...]func(*Shard) *Counter{
+		func(s *Shard) *Counter { return &s.ReceivedText },
+		func(s *Shard) *Counter { return &s.ReceivedBinary },
+		func(s *Shard) *Counter { return &s.ReceivedPings },
+		func(s *Shard) *Counter { return &s.ReceivedPongs },
+		func(s *Shard) *Counter { return &s.ReceivedCloses },
+	}
+	opcodes := []string{"text", "binary", "ping", "pong", "close"}
+	return []family{{
+		name:   "messages_received_total",
+		help:   "Whole messages and control frames from peers, by opcode.",
+		labels: []string{"opcode"},
+		collect: sumEach(opcodes, func(s *Shard, i int) *Counter {
+			return received[i](s)
+		}),
+	}, {
+		name:    "messages_sent_total",
+		help:    "Data messages queued for peers.",
+		collect: sum(func(s *Shard) *Counter { return &s.MessagesSent }),
+	}, {
+		name:    "control_frames_sent_total",
+		help:    "Pings and pongs queued for peers.",
+		collect: sum(func(s *Shard) *Counter { return &s.ControlSent }),
+	}, {
+		name:    "received_bytes_total",
+		help:    "Bytes read from peers.",
+		collect: loops(func(l *Loop) uint64 { return l.BytesIn }),
+	}, {
+		name:    "sent_bytes_total",
+		help:    "Bytes written to peers.",
+		collect: loops(func(l *Loop) uint64 { return l.BytesOut }),
+	}, {
+		name:    "write_queue_bytes",
+		help:    "Bytes in the outbound queues of all connections.",
+		collect: loops(func(l *Loop) int64 { return l.Queued }),
+	}}
+}
+
+func compressionFamilies() []family {
+	return []family{{
+		name:    "deflate_in_bytes_total",
+		help:    "Bytes of messages for peers before compression, once per encoding.",
+		collect: sum(func(s *Shard) *Counter { return &s.DeflatedFrom }),
+	}, {
+		name:    "deflate_out_bytes_total",
+		help:    "Bytes of messages for peers after compression, once per encoding.",
+		collect: sum(func(s *Shard) *Counter { return &s.DeflatedTo }),
+	}, {
+		name:    "inflate_in_bytes_total",
+		help:    "Bytes of compressed messages from peers.",
+		collect: sum(func(s *Shard) *Counter { return &s.InflatedFrom }),
+	}, {
+		name:    "inflate_out_bytes_total",
+		help:    "Bytes that compressed messages from peers were inflated to.",
+		collect: sum(func(s *Shard) *Counter { return &s.InflatedTo }),
+	}, {
+		name:    "compression_memory_bytes",
+		help:    "Memory set aside for the compression contexts of open connections.",
+		collect: state(func(s *Snapshot) int64 { return s.CompressionMemory }),
+	}, {
+		name:    "compression_declined_total",
+		help:    "Handshakes that offered permessage-deflate and did not get it.",
+		collect: sum(func(s *Shard) *Counter { return &s.CompressionDeclined }),
+	}}
+}
+
+func limitFamilies(cfg *Config) []family {
+	return []family{{
+		name: "slow_consumer_total",
+		help: "What slow consumers cost: connections closed for the policy disconnect, messages " +
+			"dropped for the others, by the bound that was reached.",
+		labels:  []string{"policy", "reason"},
+		collect: slowConsumers(cfg.Policies, cfg.SlowReasons),
+	}, {
+		name:   "rate_limited_total",
+		help:   "Messages, control frames and connections turned away by a limit, by its scope.",
+		labels: []string{"scope"},
+		collect: sumEach(scopeNames[:], func(s *Shard, i int) *Counter {
+			return s.RateLimited(Scope(i))
+		}),
+	}}
+}
+
+func broadcastFamilies() []family {
+	return []family{{
+		name:    "broadcasts_total",
+		help:    "Messages published to a channel.",
+		collect: sum(func(s *Shard) *Counter { return &s.Broadcasts }),
+	}, {
+		name:    "deliveries_total",
+		help:    "Published messages handed to a subscriber, dropped ones included.",
+		collect: sum(func(s *Shard) *Counter { return &s.Deliveries }),
+	}, {
+		name:    "broadcast_delay_seconds",
+		help:    "Time from a publication until a loop had queued it for its subscribers.",
+		collect: histogram(func(s *Shard) *Histogram { return &s.BroadcastSeconds }),
+	}, {
+		name:    "broadcast_queue_bytes",
+		help:    "Bytes of publications that wait for the event loops.",
+		collect: state(func(s *Snapshot) int { return s.Broadcasts.Waiting }),
+	}, {
+		name:    "channels",
+		help:    "Channels that have a subscriber.",
+		collect: state(func(s *Snapshot) int { return s.Broadcasts.Channels }),
+	}}
+}
+
+func loopFamilies() []family {
+	return []family{{
+		name:    "loop_turns_total",
+		help:    "Turns of an event loop.",
+		labels:  []string{"loop"},
+		collect: eachLoop(func(l *Loop) float64 { return float64(l.Turns) }),
+	}, {
+		name: "loop_lag_seconds",
+		help: "Time since an event loop last began a turn. An idle loop turns once a second, so " +
+			"only more than that means that it hangs.",
+		labels:  []string{"loop"},
+		collect: eachLoop(func(l *Loop) float64 { return l.LastTurn.Seconds() }),
+	}, {
+		name:    "loop_events_total",
+		help:    "Readiness events of all event loops.",
+		collect: loops(func(l *Loop) uint64 { return l.Events }),
+	}, {
+		name:    "read_calls_total",
+		help:    "System calls that read from peers.",
+		collect: loops(func(l *Loop) uint64 { return l.Reads }),
+	}, {
+		name:    "write_calls_total",
+		help:    "System calls that wrote to peers.",
+		collect: loops(func(l *Loop) uint64 { return l.Writes }),
+	}}
+}
+
+func workerFamilies() []family {
+	return []family{{
+		name:    "workers_running",
+		help:    "Workers that have work.",
+		collect: state(func(s *Snapshot) int { return s.Workers.Running }),
+	}, {
+		name:    "workers_ready",
+		help:    "Sessions with work that wait for a worker.",
+		collect: state(func(s *Snapshot) int { return s.Workers.Ready }),
+	}, {
+		name:    "workers_queued",
+		help:    "Tasks that no worker has finished.",
+		collect: state(func(s *Snapshot) int { return s.Workers.Queued }),
+	}, {
+		name:    "workers_tasks_total",
+		help:    "Tasks that workers have finished.",
+		collect: state(func(s *Snapshot) uint64 { return s.Workers.Executed }),
+	}, {
+		name:    "worker_panics_total",
+		help:    "Panics of tasks. Each ended one session.",
+		collect: state(func(s *Snapshot) uint64 { return s.Workers.Panics }),
+	}}
+}
+
+func processFamilies(cfg *Config) []family {
+	return []family{{
+		name:    "panics_total",
+		help:    "Panics of sessions, on the event loops and of their tasks. Each ended one session.",
+		collect: sum(func(s *Shard) *Counter { return &s.Panics }),
+	}, {
+		name:    "log_dropped_total",
+		help:    "Log lines dropped because the log could not be written fast enough.",
+		collect: state(func(s *Snapshot) uint64 { return s.LogDropped }),
+	}, {
+		name:    "drain_state",
+		help:    "0 while serving, 1 if not ready but still accepting, 2 while closing connections.",
+		collect: state(func(s *Snapshot) DrainState { return s.Drain }),
+	}, {
+		name: "config_last_reload_successful",
+		help: "1 if the last reload of the configuration was successful, or there was none; else 0.",
+		collect: state(func(s *Snapshot) int {
+			if s.Reload.Failed {
+				return 0
+			}
+			return 1
+		}),
+	}, {
+		name:    "config_last_reload_timestamp_seconds",
+		help:    "When the configuration in force was loaded, in seconds since 1970.",
+		collect: lastReloadTime,
+	}, {
+		name:    "build_info",
+		help:    "Always 1. The labels are the versions of the program and of Go.",
+		labels:  []string{"version", "goversion"},
+		collect: buildInfo(cfg.Version),
+	}}
+}

@@ -1,0 +1,65 @@
+package metrics
+
+import "time"
+
+// Snapshot is the state that the collector does not count itself, as of one scrape. What is
+// switched off (compression, say) stays zero.
+type Snapshot struct {
+	Loops             []Loop // in the order of the loops
+	Accept            Accept
+	Workers           Workers
+	Broadcasts        Broadcasts
+	CompressionMemory int64  // bytes set aside for the compression contexts of connections
+	LogDropped        uint64 // log lines lost since the start because the log could not keep up
+	Drain             DrainState
+	Reload            Reload
+}
+
+// Loop describes an event loop. The counters count since the start.
+type Loop struct {
+	Conns             int   // open connections
+	Queued            int64 // bytes in their outbound queues
+	Turns, Events     uint64
+	Reads, Writes     uint64        // system calls
+	BytesIn, BytesOut uint64        // on the wire
+	LastTurn          time.Duration // since the loop last began a turn
+}
+
+// Accept counts what the listeners have done since the start.
+type Accept struct {
+	Accepted uint64 // given to a loop
+	Turned   uint64 // disconnected before that
+	Failed   uint64 // accept(2) failures of all kinds
+	Starved  uint64 // those for want of descriptors
+}
+
+// Workers describes the worker pool.
+type Workers struct {
+	Running  int    // goroutines at work
+	Ready    int    // sessions that wait for one
+	Queued   int    // tasks not finished
+	Executed uint64 // tasks finished since the start
+	Panics   uint64 // since the start
+}
+
+// Broadcasts describes the fan-out.
+type Broadcasts struct {
+	Channels int // that have a subscriber
+	Waiting  int // bytes of publications that no loop has delivered yet
+}
+
+// DrainState is how far a gateway has been taken out of service.
+type DrainState uint8
+
+// The states of a drain.
+const (
+	DrainServing   DrainState = iota // no drain
+	DrainAnnounced                   // reports not ready, still accepts
+	DrainClosing                     // accepts no more, closes what there is
+)
+
+// Reload describes the configuration. Starting counts as the first successful reload.
+type Reload struct {
+	Failed bool      // the last reload was refused
+	Loaded time.Time // when the configuration in force was loaded; zero means unknown
+}
