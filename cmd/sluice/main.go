@@ -2,51 +2,103 @@
 package main
 
 import (
-	"context"
-	"flag"
+	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/signal"
-	"syscall"
+	"strings"
+	"time"
 
-	"sluice/gateway"
+	"sluice/cmd/sluice/internal/logsink"
+	"sluice/cmd/sluice/internal/settings"
+)
+
+// The exit codes.
+const (
+	exitOK    = 0
+	exitRun   = 1 // it could not do what was asked
+	exitUsage = 2 // what was asked is wrong: command, flags or configuration
+)
+
+const (
+	// outputBytesMax and outputTimeout bound what is said to a terminal or pipe that nobody reads.
+	outputBytesMax = 1 << 20
+	outputTimeout  = time.Second
 )
 
 func main() {
-	cfg := gateway.DefaultConfig()
-	flag.StringVar(&cfg.Listen, "listen", cfg.Listen, "address of the WebSocket listener")
-	flag.IntVar(&cfg.Loops, "loops", cfg.Loops, "event loops; 0 means one per core")
-	flag.IntVar(&cfg.ConnectionsMax, "max-connections", 0, "0 means what the descriptor limit allows")
-	flag.IntVar(&cfg.ConnectionsPerIPMax, "max-connections-per-ip", cfg.ConnectionsPerIPMax, "0 means unlimited")
-	flag.Float64Var(&cfg.MessageRate, "message-rate", cfg.MessageRate, "messages per second of a connection; 0 means unlimited")
-	flag.DurationVar(&cfg.DrainDuration, "drain-duration", cfg.DrainDuration, "time over which a drain spreads the closes")
-	flag.Parse()
-	if err := run(cfg); err != nil {
-		fmt.Fprintln(os.Stderr, "sluice:", err)
-		os.Exit(1)
+	a := &app{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), root: "/"}
+	os.Exit(a.execute(os.Args[1:]))
+}
+
+// app is the command line with the world that it acts on.
+type app struct {
+	stdout, stderr io.Writer
+	environ        []string
+	root           string // where /proc and /sys are
+}
+
+// failure is an error with the exit code that it ends in.
+type failure struct {
+	code int
+	err  error // nil if everything has been said
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return ""
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// usage makes an error of somebody who wrote something wrong.
+func usage(format string, args ...any) error {
+	return &failure{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// execute runs a command line and returns the exit code.
+func (a *app) execute(args []string) int {
+	root := a.rootCommand()
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return exitOK
+	}
+	code := exitRun
+	if f := (*failure)(nil); errors.As(err, &f) {
+		code = f.code
+	}
+	if text := report(err); text != "" {
+		say(a.stderr, text)
+	}
+	return code
+}
+
+// report is what people read about an error: a line, or a list if there are several.
+func report(err error) string {
+	if f := (*failure)(nil); errors.As(err, &f) {
+		err = f.err
+	}
+	switch list := settings.List(err); len(list) {
+	case 0:
+		return ""
+	case 1:
+		return "sluice: " + list[0].Error() + "\n"
+	default:
+		var b strings.Builder
+		fmt.Fprintf(&b, "sluice: %d things are wrong in the configuration:\n", len(list))
+		for _, e := range list {
+			b.WriteString("  " + e.Error() + "\n")
+		}
+		return b.String()
 	}
 }
 
-// run serves until SIGTERM or SIGINT, then drains; a second signal ends the drain at once.
-func run(cfg gateway.Config) error {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	g, err := gateway.New(cfg, gateway.Options{})
-	if err != nil {
-		return err
-	}
-	defer g.Close()
-	if err := g.Start(); err != nil {
-		return err
-	}
-	fmt.Printf("engine %s, %d loops\nws://%s/chat/{name}?room={room}\nws://%s/echo\n",
-		g.EngineName(), g.Loops(), g.Addr(), g.Addr())
-	<-signals
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		<-signals
-		cancel()
-	}()
-	return g.Drain(ctx)
+// say writes a text, but gives up on who does not read it.
+func say(to io.Writer, text string) {
+	w := logsink.New(to, outputBytesMax, nil)
+	io.WriteString(w, text) // never fails
+	w.Close(outputTimeout)
 }

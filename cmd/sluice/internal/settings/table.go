@@ -1,0 +1,204 @@
+// Package settings binds every field of gateway.Config to a flag, a key of the YAML file and an
+// environment variable, and reads all of them with the same parsers: built-in < file < environment
+// < flags.
+package settings
+
+import (
+	"reflect"
+	"strings"
+
+	"sluice/gateway"
+)
+
+// Setting is one row of the table: a field of gateway.Config and how people call it.
+type Setting struct {
+	Key   string // the flag without its dashes and the key in the file
+	Field string // the field of gateway.Config
+	Group string // the heading that it is listed under
+	Arg   string // what stands for the value in help; empty for a switch
+	Help  string // what it does, in a few words
+	// Zero says what 0, or an empty text, means; empty if it means nothing special.
+	Zero string
+	// Common settings are shown on the first help screen.
+	Common bool
+
+	kind kind
+}
+
+// Env is the name of the environment variable of a setting.
+func (s *Setting) Env() string { return EnvName(s.Key) }
+
+// Hot reports whether a running gateway takes a new value on reload.
+func (s *Setting) Hot() bool { return !gateway.NeedsRestart(s.Field) }
+
+// Switch reports whether the setting is either true or false.
+func (s *Setting) Switch() bool { return s.kind.name == "switch" }
+
+// Kind names how the value is written: text, count, size, rate, duration, switch or level.
+func (s *Setting) Kind() string { return s.kind.name }
+
+// Format writes a value of the setting such that every source reads the same value back.
+func (s *Setting) Format(v any) string { return s.kind.format(v) }
+
+// Text is the value of the setting in a configuration, as Format writes it.
+func (s *Setting) Text(cfg gateway.Config) string {
+	return s.Format(reflect.ValueOf(cfg).FieldByName(s.Field).Interface())
+}
+
+// Show is Text as people read it: 0 with what it means, and an empty text in quotes.
+func (s *Setting) Show(cfg gateway.Config) string {
+	text := s.Text(cfg)
+	if text == "" {
+		text = `""`
+	} else if text != "0" {
+		return text
+	}
+	if s.Zero == "" {
+		return text
+	}
+	return text + " (" + s.Zero + ")"
+}
+
+// EnvName is the environment variable of a key.
+func EnvName(key string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
+}
+
+// The groups, in the order in which they are listed.
+const (
+	groupNetwork     = "Network"
+	groupConnections = "Connections"
+	groupHandshake   = "Handshake"
+	groupMessages    = "Messages"
+	groupSlow        = "Slow consumers"
+	groupHeartbeat   = "Heartbeat"
+	groupEndpoints   = "Endpoints"
+	groupCompression = "Compression"
+	groupDrain       = "Drain"
+	groupDiagnosis   = "Logs and diagnosis"
+)
+
+// Table returns every setting, grouped, in the order in which they are listed.
+func Table() []Setting {
+	var all []Setting
+	for _, group := range [][]Setting{
+		listenSettings(), messageSettings(), sessionSettings(), serviceSettings(),
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+func listenSettings() []Setting {
+	return []Setting{
+		{"listen", "Listen", groupNetwork, "addr",
+			"where WebSocket clients connect", "", true, textKind()},
+		{"admin", "Admin", groupNetwork, "addr",
+			"probes, metrics, demo", "none", true, textKind()},
+		{"engine", "Engine", groupNetwork, "name",
+			"event engine: epoll, netpoll or auto", "", false, textKind()},
+		{"loops", "Loops", groupNetwork, "n",
+			"event loops", "one per core", false, countKind()},
+		{"workers", "Workers", groupNetwork, "n",
+			"workers of the pool", "eight per core", false, countKind()},
+
+		{"max-connections", "ConnectionsMax", groupConnections, "n",
+			"how many may be open at once", "as files allow", true, countKind()},
+		{"max-connections-per-ip", "ConnectionsPerIPMax", groupConnections, "n",
+			"connections of one address", "unlimited", true, countKind()},
+		{"accept-rate", "AcceptRate", groupConnections, "rate",
+			"new connections, all together", "unlimited", false, rateKind()},
+		{"accept-burst", "AcceptBurst", groupConnections, "n",
+			"how far accept-rate may be exceeded", "", false, countKind()},
+		{"accept-rate-per-ip", "AcceptRatePerIP", groupConnections, "rate",
+			"new connections of one address", "unlimited", false, rateKind()},
+		{"accept-burst-per-ip", "AcceptBurstPerIP", groupConnections, "n",
+			"how far accept-rate-per-ip may be exceeded", "", false, countKind()},
+		{"limit-loopback", "LimitLoopback", groupConnections, "",
+			"hold loopback to the limits per address", "", false, switchKind()},
+
+		{"handshake-timeout", "HandshakeTimeout", groupHandshake, "time",
+			"from accept to the complete request", "", false, durationKind()},
+		{"max-request-line", "RequestLineBytesMax", groupHandshake, "size",
+			"longest request line", "", false, sizeKind()},
+		{"max-header-size", "HeaderBytesMax", groupHandshake, "size",
+			"largest header of a request", "", false, sizeKind()},
+		{"max-headers", "HeadersMax", groupHandshake, "n",
+			"most header fields of a request", "", false, countKind()},
+	}
+}
+
+func messageSettings() []Setting {
+	return []Setting{
+		{"max-message-size", "MessageBytesMax", groupMessages, "size",
+			"largest message, as sent and as inflated", "", true, sizeKind()},
+		{"max-fragments", "FragmentsMax", groupMessages, "n",
+			"most frames of a message", "unlimited", false, countKind()},
+		{"message-timeout", "MessageTimeout", groupMessages, "time",
+			"from the first byte of a message to its last", "", false, durationKind()},
+		{"message-rate", "MessageRate", groupMessages, "rate",
+			"messages of one connection", "unlimited", true, rateKind()},
+		{"message-burst", "MessageBurst", groupMessages, "n",
+			"how far message-rate may be exceeded", "", false, countKind()},
+		{"control-rate", "ControlRate", groupMessages, "rate",
+			"pings and pongs of one connection", "unlimited", false, rateKind()},
+		{"control-burst", "ControlBurst", groupMessages, "n",
+			"how far control-rate may be exceeded", "", false, countKind()},
+
+		{"slow-consumer", "SlowConsumer", groupSlow, "policy",
+			"disconnect, drop-oldest, drop-newest or latest", "", true, textKind()},
+		{"max-queue-size", "QueueBytesMax", groupSlow, "size",
+			"bytes that may wait for one client", "", false, sizeKind()},
+		{"max-queue-messages", "QueueMessagesMax", groupSlow, "n",
+			"messages that may wait for one client", "", false, countKind()},
+		{"max-queue-age", "QueueAgeMax", groupSlow, "time",
+			"how long a message may wait", "", false, durationKind()},
+		{"write-timeout", "WriteTimeout", groupSlow, "time",
+			"how long a client may take no byte", "", false, durationKind()},
+	}
+}
+
+func sessionSettings() []Setting {
+	return []Setting{
+		{"ping-interval", "PingInterval", groupHeartbeat, "time",
+			"time between two pings", "none", true, durationKind()},
+		{"pong-timeout", "PongTimeout", groupHeartbeat, "time",
+			"how long the answer to a ping may take", "", false, durationKind()},
+		{"idle-timeout", "IdleTimeout", groupHeartbeat, "time",
+			"close who sends no message for so long", "never", false, durationKind()},
+
+		{"echo", "Echo", groupEndpoints, "",
+			"serve /echo", "", true, switchKind()},
+		{"default-room", "RoomDefault", groupEndpoints, "name",
+			"chat room of who names none", "", false, textKind()},
+
+		{"compression", "Compression", groupCompression, "",
+			"offer permessage-deflate", "", true, switchKind()},
+		{"compression-level", "CompressionLevel", groupCompression, "n",
+			"1 is fastest, 9 is smallest", "", false, countKind()},
+		{"compression-min-size", "CompressionBytesMin", groupCompression, "size",
+			"send smaller messages as they are", "", false, sizeKind()},
+		{"compression-takeover", "CompressionTakeover", groupCompression, "",
+			"keep a compression context per connection", "", false, switchKind()},
+		{"compression-memory", "CompressionMemoryMax", groupCompression, "size",
+			"for the contexts of all connections", "", false, sizeKind()},
+	}
+}
+
+func serviceSettings() []Setting {
+	return []Setting{
+		{"drain-delay", "DrainDelay", groupDrain, "time",
+			"go on accepting for so long when stopped", "", false, durationKind()},
+		{"drain-duration", "DrainDuration", groupDrain, "time",
+			"spread the closes over so long when stopped", "", true, durationKind()},
+		{"drain-deadline", "DrainDeadline", groupDrain, "time",
+			"cut whoever is left after so long", "", false, durationKind()},
+
+		{"log-level", "LogLevel", groupDiagnosis, "level",
+			"debug, info, warn or error", "", true, levelKind()},
+		{"log-format", "LogFormat", groupDiagnosis, "format",
+			"json, text or auto (text on a terminal)", "", false, textKind()},
+		{"pprof", "Pprof", groupDiagnosis, "",
+			"serve /debug/pprof on the admin listener", "", false, switchKind()},
+	}
+}

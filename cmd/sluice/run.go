@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/cmd/sluice/internal/settings"
+	"sluice/gateway"
+)
+
+// run serves until a signal says otherwise.
+func (a *app) run(src settings.Sources) error {
+	// A signal that arrives while the gateway starts is served once it has.
+	stop, reload := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(stop)
+	// One reload that waits is enough for any number of signals: it reads the newest file.
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	// Writing to a pipe that nobody reads must fail, not kill.
+	signal.Ignore(syscall.SIGPIPE)
+
+	values, err := load(src)
+	if err != nil {
+		return err
+	}
+	log := newLogs(a.stderr, values.Config)
+	defer log.close()
+	raiseDescriptors(log.Logger)
+	g, err := a.start(values.Config, log.Logger)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := g.Close(); err != nil {
+			log.Error("not everything could be closed", "event", "close_failed", "error", err)
+		}
+	}()
+	s := &service{
+		gateway: g, log: log.Logger, level: log.level, sources: src, config: values.Config,
+	}
+	return s.serve(stop, reload)
+}
+
+// start starts a gateway and says where it is.
+func (a *app) start(cfg gateway.Config, log *slog.Logger) (*gateway.Gateway, error) {
+	build := readBuild()
+	g, err := gateway.New(cfg, gateway.Options{Logger: log, Version: build.Version})
+	if err != nil {
+		return nil, fmt.Errorf("the gateway cannot be built: %w", err)
+	}
+	if err := g.Start(); err != nil {
+		g.Close() // the first error is the one that tells
+		return nil, a.startError(cfg, err)
+	}
+	at := addresses{g.Addr(), adminAddr(g)}
+	say(a.stdout, banner(build, g.EngineName(), g.Loops(), at, cfg.Echo))
+	warnOpen(log, at)
+	return g, nil
+}
+
+// raiseDescriptors raises the soft limit of open files to the hard one. If that fails, there is
+// room for fewer connections, which the gateway takes into account.
+func raiseDescriptors(log *slog.Logger) {
+	var lim unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim)
+	if err == nil && lim.Cur < lim.Max {
+		lim.Cur = lim.Max
+		err = unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
+	}
+	if err != nil {
+		log.Warn("the limit of open files cannot be raised", "event", "nofile_failed", "error", err)
+	}
+}
