@@ -32,7 +32,11 @@ func windowBits(encoding uint8) uint8 { return encoding - 1 + deflate.WindowBits
 // negotiate agrees on compression and returns the header that says so.
 func (s *session) negotiate(r *wire.Request) (extensions string, err error) {
 	codec := s.lane.g.codec
-	if codec == nil || r.Extensions == "" || deflate.BrokenUserAgent(r.UserAgent) {
+	if codec == nil || r.Extensions == "" {
+		return "", nil
+	}
+	if deflate.BrokenUserAgent(r.UserAgent) {
+		s.lane.m.CompressionDeclined.Inc()
 		return "", nil
 	}
 	takeover := s.lane.cfg().CompressionTakeover
@@ -42,6 +46,7 @@ func (s *session) negotiate(r *wire.Request) (extensions string, err error) {
 		ClientTakeover: takeover,
 	})
 	if err != nil || !ok {
+		s.lane.m.CompressionDeclined.Inc()
 		return "", err
 	}
 	s.comp = &conn

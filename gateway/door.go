@@ -58,7 +58,7 @@ func (d *door) Admit(remote netip.AddrPort) poller.Admission {
 func (d *door) judge(ip netip.Addr) (tag uint8) {
 	now := time.Since(d.g.start)
 	switch {
-	case d.g.draining.Load():
+	case d.g.drain.closing():
 		return tagDraining
 	case d.inside.Load() >= d.max.Load():
 		return tagCapacity

@@ -4,13 +4,31 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
+	"sluice/gateway/metrics"
 	"sluice/poller"
 )
 
 // drainPoll is how often Drain looks whether everybody has gone.
 const drainPoll = 50 * time.Millisecond
+
+// drainState is how far a gateway has been taken out of service.
+type drainState struct{ state atomic.Uint32 }
+
+func (d *drainState) load() metrics.DrainState { return metrics.DrainState(d.state.Load()) }
+
+// begin reports whether this call began the drain.
+func (d *drainState) begin() bool {
+	return d.state.CompareAndSwap(uint32(metrics.DrainServing), uint32(metrics.DrainAnnounced))
+}
+
+// close ends accepting.
+func (d *drainState) close() { d.state.Store(uint32(metrics.DrainClosing)) }
+
+// closing reports whether who comes now is turned away.
+func (d *drainState) closing() bool { return d.load() == metrics.DrainClosing }
 
 // Drain takes the gateway out of service without cutting anybody off: it reports not ready, goes on
 // accepting for Config.DrainDelay, stops accepting, closes the sessions with 1012 in random order
@@ -18,7 +36,7 @@ const drainPoll = 50 * time.Millisecond
 // It returns early, with what is left still open, when Config.DrainDeadline has passed or ctx ends;
 // the error then says how many. Close must follow. Further calls return at once.
 func (g *Gateway) Drain(ctx context.Context) error {
-	if !g.draining.CompareAndSwap(false, true) {
+	if !g.drain.begin() {
 		return nil
 	}
 	cfg := g.current.Load().Config
@@ -30,6 +48,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	if !sleep(ctx, cfg.DrainDelay) {
 		return g.drainCut()
 	}
+	g.drain.close()
 	g.engine.StopAccepting()
 	for _, l := range g.lanes {
 		l.loop.Post(&drainer{l, cfg.DrainDuration})

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/gateway/admin"
 	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
 	"sluice/gateway/limits"
@@ -41,13 +43,17 @@ const (
 type Options struct {
 	Logger  *slog.Logger // nil means slog.Default()
 	Version string       // shown in metrics
+	// LogDropped is the number of log lines that were lost since the start, for the metrics; nil
+	// means that none can be. Any goroutine may call it.
+	LogDropped func() uint64
 }
 
 // Gateway is a running WebSocket gateway. Its methods may be called from any goroutine.
 type Gateway struct {
-	log     *slog.Logger
-	sampler sampler
-	start   time.Time
+	log        *slog.Logger
+	logDropped func() uint64
+	sampler    sampler
+	start      time.Time
 
 	engine  poller.Engine
 	lanes   []*lane
@@ -56,11 +62,13 @@ type Gateway struct {
 	workers *workers.Pool
 	door    *door
 	parting []byte // for peers that cannot even be kept to be told why
+	metrics *metrics.Metrics
+	admin   *admin.Server // nil without an admin listener, and before Start
 
 	current   atomic.Pointer[settings]
-	reloading sync.Mutex
-	draining  atomic.Bool
-	started   atomic.Bool
+	loaded    atomic.Pointer[metrics.Reload]
+	reloading sync.Mutex // guards writing current and loaded
+	drain     drainState
 
 	addr   net.Addr
 	closed sync.Once
@@ -75,6 +83,13 @@ type settings struct {
 // New makes a gateway from a valid configuration. It listens only once Start is called. Close must
 // follow in any case.
 func New(cfg Config, opts Options) (*Gateway, error) {
+	return newGateway(cfg, opts, poller.New)
+}
+
+// newEngine makes the engine of a gateway.
+type newEngine func(name string, cfg poller.Config) (poller.Engine, error)
+
+func newGateway(cfg Config, opts Options, engine newEngine) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -82,14 +97,14 @@ func New(cfg Config, opts Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{log: opts.Logger, start: time.Now()}
+	g := &Gateway{log: opts.Logger, logDropped: opts.LogDropped, start: time.Now()}
 	if g.log == nil {
 		g.log = slog.Default()
 	}
 	g.parting = wire.AppendRefusal(nil, &wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
 	g.door = &door{g: g, peers: limits.NewPeers(limits.PeerLimits{})}
 	g.install(cfg, max)
-	if err := g.build(cfg); err != nil {
+	if err := g.build(cfg, opts.Version, engine); err != nil {
 		g.Close()
 		return nil, err
 	}
@@ -97,7 +112,7 @@ func New(cfg Config, opts Options) (*Gateway, error) {
 }
 
 // build starts the parts, from the leaves up.
-func (g *Gateway) build(cfg Config) (err error) {
+func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error) {
 	count := cfg.Workers
 	if count == 0 {
 		count = workersPerCore * runtime.GOMAXPROCS(0)
@@ -118,22 +133,24 @@ func (g *Gateway) build(cfg Config) (err error) {
 			return err
 		}
 	}
-	g.engine, err = poller.New(cfg.Engine, poller.Config{
+	g.engine, err = engine(cfg.Engine, poller.Config{
 		Loops: cfg.Loops, Logger: g.log, StarvedParting: g.parting, UserTimeout: userTimeout,
 	})
 	if err != nil {
 		return err
 	}
 	loops := g.engine.Loops()
+	g.metrics = g.newMetrics(len(loops), version)
 	fanouts := make([]*fanout, len(loops))
 	g.hub = hub.New(hub.Config{
 		Shards:        len(loops),
 		Wake:          func(i int) { loops[i].Post(fanouts[i]) },
+		Delivered:     func(i int, pub *hub.Publication) { fanouts[i].delivered(pub) },
 		InboxBytesMax: fanoutInboxBytes,
 		TakeBytesMax:  fanoutTakeBytes,
 	})
 	for i, l := range loops {
-		g.lanes = append(g.lanes, newLane(g, l, new(metrics.Shard)))
+		g.lanes = append(g.lanes, newLane(g, l, g.metrics.Shard(i)))
 		fanouts[i] = &fanout{g.lanes[i]}
 	}
 	return nil
@@ -146,6 +163,7 @@ func (g *Gateway) install(cfg Config, connectionsMax int) {
 		Config:   cfg,
 		messages: wire.MessageLimits{MessageBytesMax: cfg.MessageBytesMax, FragmentsMax: cfg.FragmentsMax},
 	})
+	g.loaded.Store(&metrics.Reload{Loaded: time.Now()})
 }
 
 // connectionsMax is the bound of the connections: as configured, but never more than the descriptor
@@ -163,19 +181,26 @@ func connectionsMax(cfg *Config) (int, error) {
 	return min(cfg.ConnectionsMax, room), nil
 }
 
-// Start binds the listeners and begins to accept.
+// Start binds the listeners and begins to accept. It is called once.
 func (g *Gateway) Start() error {
 	addr, err := g.engine.Listen(g.current.Load().Listen, g.door)
 	if err != nil {
 		return err
 	}
 	g.addr = addr
-	g.started.Store(true)
-	return nil
+	return g.startAdmin()
 }
 
 // Addr is the bound address of the WebSocket listener; nil before Start.
 func (g *Gateway) Addr() net.Addr { return g.addr }
+
+// AdminAddr is the bound address of the admin listener; nil if there is none, and before Start.
+func (g *Gateway) AdminAddr() net.Addr {
+	if g.admin == nil {
+		return nil
+	}
+	return g.admin.Addr()
+}
 
 // EngineName is the name of the poller engine in use.
 func (g *Gateway) EngineName() string { return g.engine.Name() }
@@ -188,6 +213,11 @@ func (g *Gateway) Loops() int { return len(g.lanes) }
 func (g *Gateway) Close() (err error) {
 	g.closed.Do(func() {
 		var errs []error
+		if g.admin != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+			defer cancel()
+			errs = append(errs, g.admin.Close(ctx))
+		}
 		if g.engine != nil {
 			errs = append(errs, g.engine.Close())
 		}

@@ -13,14 +13,16 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/gateway/wire"
+	"sluice/poller/pollertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, pollertest.IgnoreNetpoll()) }
 
 // quick is a configuration without the delays of production.
 func quick() Config {
 	cfg := DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
+	cfg.Admin = ""
 	cfg.DrainDuration = 0
 	return cfg
 }

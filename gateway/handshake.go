@@ -69,7 +69,7 @@ func (s *session) shake(p []byte) {
 func (s *session) route(r *wire.Request) {
 	cfg := s.lane.cfg()
 	switch {
-	case s.lane.g.draining.Load():
+	case s.lane.g.drain.closing():
 		s.refuse(refusals[tagDraining])
 	case r.Path == pathEcho && cfg.Echo:
 		s.echo = true

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"time"
+
+	"sluice/gateway/hub"
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
 	"sluice/poller"
@@ -79,4 +82,9 @@ func (f *fanout) Run() {
 		return
 	}
 	l.m.Deliveries.Add(uint64(l.g.hub.RunShard(l.loop.Index())))
+}
+
+// delivered notes how long a publication has waited for this loop.
+func (f *fanout) delivered(pub *hub.Publication) {
+	f.lane.m.BroadcastSeconds.Observe(time.Since(f.lane.g.start) - pub.At)
 }

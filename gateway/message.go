@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"sync"
+	"time"
 
 	"sluice/gateway/hub"
 	"sluice/gateway/metrics"
@@ -105,7 +106,7 @@ func (s *session) compose(text []byte) *hub.Publication {
 	b = append(b, s.user...)
 	b = append(b, chatSeparator...)
 	b = append(b, text...)
-	return &hub.Publication{Frame: b, Author: s.sub}
+	return &hub.Publication{Frame: b, At: time.Since(s.lane.g.start), Author: s.sub}
 }
 
 // publish hands a publication to the hub, from the loop.

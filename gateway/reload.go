@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"sluice/gateway/metrics"
 )
 
 // coldFields are the fields of Config that a running gateway cannot change.
@@ -51,6 +53,25 @@ func (e *RestartError) Error() string {
 func (g *Gateway) Reload(cfg Config) error {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
+	err := g.reload(cfg)
+	if err != nil {
+		g.reloadFailed()
+	}
+	return err
+}
+
+// ReloadFailed notes, for the metrics, that a new configuration could not even be read.
+func (g *Gateway) ReloadFailed() {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	g.reloadFailed()
+}
+
+func (g *Gateway) reloadFailed() {
+	g.loaded.Store(&metrics.Reload{Failed: true, Loaded: g.loaded.Load().Loaded})
+}
+
+func (g *Gateway) reload(cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}

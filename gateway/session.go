@@ -160,9 +160,11 @@ func (s *session) receive(p []byte) {
 		}
 		switch ev.Kind {
 		case wire.KindPing:
+			s.lane.m.ReceivedPings.Inc()
 			// Only the newest ping of a read is answered, RFC 6455 section 5.5.3.
 			ping, pinged = append(s.lane.ping[:0], ev.Payload...), s.allowControl()
 		case wire.KindPong:
+			s.lane.m.ReceivedPongs.Inc()
 			s.allowControl()
 		case wire.KindClose:
 			s.peerClose(ev)
@@ -244,6 +246,7 @@ func (s *session) allowControl() bool {
 // peerClose answers the peer's Close once every message before it has been answered.
 func (s *session) peerClose(ev wire.Event) {
 	s.deaf = true
+	s.lane.m.ReceivedCloses.Inc()
 	if s.active != nil && s.active.busy() {
 		s.enqueue(&task{session: s, closing: true, code: ev.Code})
 		return

@@ -17,7 +17,12 @@ const (
 	slowMessages
 	slowAge
 	slowStalled
+	slowReasons // how many there are
 )
+
+var slowReasonNames = [slowReasons]string{
+	slowBytes: "bytes", slowMessages: "messages", slowAge: "age", slowStalled: "stalled",
+}
 
 // Deliver implements hub.Subscriber: it queues broadcast frames, within the bounds of the queue.
 func (s *session) Deliver(r hub.Run) {

@@ -16,14 +16,6 @@ import (
 // addresses are where a gateway listens; admin is nil without an admin listener.
 type addresses struct{ clients, admin net.Addr }
 
-// adminAddr is the bound address of the admin listener, nil if there is none.
-func adminAddr(g *gateway.Gateway) net.Addr {
-	if admin, ok := any(g).(interface{ AdminAddr() net.Addr }); ok {
-		return admin.AdminAddr()
-	}
-	return nil
-}
-
 // banner is what somebody sees who starts a gateway: six lines at most.
 func banner(b build, engine string, loops int, at addresses, echo bool) string {
 	var out strings.Builder

@@ -32,7 +32,7 @@ func (a *app) run(src settings.Sources) error {
 	log := newLogs(a.stderr, values.Config)
 	defer log.close()
 	raiseDescriptors(log.Logger)
-	g, err := a.start(values.Config, log.Logger)
+	g, err := a.start(values.Config, log)
 	if err != nil {
 		return err
 	}
@@ -48,9 +48,11 @@ func (a *app) run(src settings.Sources) error {
 }
 
 // start starts a gateway and says where it is.
-func (a *app) start(cfg gateway.Config, log *slog.Logger) (*gateway.Gateway, error) {
+func (a *app) start(cfg gateway.Config, log *logs) (*gateway.Gateway, error) {
 	build := readBuild()
-	g, err := gateway.New(cfg, gateway.Options{Logger: log, Version: build.Version})
+	g, err := gateway.New(cfg, gateway.Options{
+		Logger: log.Logger, Version: build.Version, LogDropped: log.writer.Lost,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("the gateway cannot be built: %w", err)
 	}
@@ -58,9 +60,9 @@ func (a *app) start(cfg gateway.Config, log *slog.Logger) (*gateway.Gateway, err
 		g.Close() // the first error is the one that tells
 		return nil, a.startError(cfg, err)
 	}
-	at := addresses{g.Addr(), adminAddr(g)}
+	at := addresses{g.Addr(), g.AdminAddr()}
 	say(a.stdout, banner(build, g.EngineName(), g.Loops(), at, cfg.Echo))
-	warnOpen(log, at)
+	warnOpen(log.Logger, at)
 	return g, nil
 }
 

@@ -16,6 +16,7 @@ import (
 type service struct {
 	gateway interface {
 		Reload(gateway.Config) error
+		ReloadFailed()
 		Drain(context.Context) error
 	}
 	log     *slog.Logger
@@ -60,17 +61,17 @@ func (s *service) drain(stop <-chan os.Signal) error {
 func (s *service) reload() {
 	values, err := settings.Load(s.sources)
 	if err != nil {
+		s.gateway.ReloadFailed()
+		s.refused(err)
+		return
+	}
+	if err := s.gateway.Reload(values.Config); err != nil {
 		s.refused(err)
 		return
 	}
 	changes := settings.Changes(s.config, values.Config)
 	if len(changes) == 0 {
 		s.log.Info("the configuration is unchanged", "event", "config_unchanged")
-		return
-	}
-	if err := s.gateway.Reload(values.Config); err != nil {
-		s.refused(err)
-		return
 	}
 	s.config = values.Config
 	s.level.Set(values.Config.LogLevel)

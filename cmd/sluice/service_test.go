@@ -24,6 +24,7 @@ import (
 type fake struct {
 	config   gateway.Config
 	reloads  int
+	failed   int // configurations that could not be read
 	draining time.Duration
 }
 
@@ -41,6 +42,8 @@ func (f *fake) Reload(cfg gateway.Config) error {
 	f.config = cfg
 	return nil
 }
+
+func (f *fake) ReloadFailed() { f.failed++ }
 
 func (f *fake) Drain(ctx context.Context) error {
 	select {
@@ -129,6 +132,9 @@ func TestP07_reload(t *testing.T) {
 	if l = s.lines(t); len(l) != 1 || l[0].Event != "config_reload_failed" {
 		t.Errorf("missing file: %+v", l)
 	}
+	if s.fake.failed != 2 {
+		t.Errorf("%d configurations noted as unreadable, want 2", s.fake.failed)
+	}
 	if s.fake.config != before || s.config != before || s.level.Level() != slog.LevelInfo {
 		t.Error("a reload that was refused has changed something")
 	}
@@ -144,9 +150,10 @@ func TestP07_reload(t *testing.T) {
 		t.Error("a good file has no effect")
 	}
 
+	// It counts as a reload all the same: the metrics must no longer show the failure before it.
 	reloads := s.fake.reloads
 	s.reload()
-	if l = s.lines(t); len(l) != 1 || l[0].Event != "config_unchanged" || s.fake.reloads != reloads {
+	if l = s.lines(t); len(l) != 1 || l[0].Event != "config_unchanged" || s.fake.reloads != reloads+1 {
 		t.Errorf("same file: %+v", l)
 	}
 }

@@ -12,6 +12,7 @@ package hub
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Encodings is the number of ways a message may be put on the wire: plain, and one for each
@@ -29,6 +30,8 @@ type Publication struct {
 	// from now on and shared by all receivers.
 	Frame   []byte
 	Encoded *[Encodings - 1][]byte
+	// At is when it was published, by a clock of the publisher's choice.
+	At time.Duration
 	// Author does not get the publication; nil if everybody does.
 	Author *Subscription
 }
@@ -69,6 +72,9 @@ type Config struct {
 	Shards int
 	// Wake makes the loop of a shard call RunShard soon. It must not block.
 	Wake func(shard int)
+	// Delivered is called on the loop of a shard for every publication that has been handed to
+	// all its subscribers there; nil for nobody. It must not block.
+	Delivered func(shard int, p *Publication)
 	// InboxBytesMax is how much may wait in the inbox of one shard before publishers are told to
 	// pause; TakeBytesMax is how much of it one RunShard delivers. Both must be positive.
 	InboxBytesMax int

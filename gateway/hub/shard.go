@@ -90,6 +90,11 @@ func (h *Hub) RunShard(i int) (deliveries int) {
 	for _, c := range s.touched {
 		deliveries += s.deliver(&c.members[i], uint16(i))
 	}
+	if h.cfg.Delivered != nil {
+		for _, w := range s.batch {
+			h.cfg.Delivered(i, w.pub)
+		}
+	}
 	return deliveries
 }
 

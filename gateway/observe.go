@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/gateway/admin"
+	"sluice/gateway/metrics"
+	"sluice/gateway/wire"
+)
+
+// loopHangs is how long a loop may go without beginning a turn before the process counts as dead.
+// An idle loop turns every second, and no callback takes longer than milliseconds.
+const loopHangs = 5 * time.Second
+
+// newMetrics makes the metrics, with the label sets of this package.
+func (g *Gateway) newMetrics(loops int, version string) *metrics.Metrics {
+	policies := make([]string, len(slowPolicies))
+	for i, p := range slowPolicies {
+		policies[i] = string(p)
+	}
+	return metrics.New(metrics.Config{
+		Loops:         loops,
+		CloseReasons:  endLabels(),
+		RejectReasons: wire.ReasonNames(),
+		Policies:      policies,
+		SlowReasons:   slowReasonNames[:],
+		Version:       version,
+		Snapshot:      g.snapshot,
+		Logger:        g.log,
+	})
+}
+
+// startAdmin binds the admin listener, if there is to be one.
+func (g *Gateway) startAdmin() (err error) {
+	cfg := g.current.Load()
+	if cfg.Admin == "" {
+		return nil
+	}
+	g.admin, err = admin.Start(admin.Config{
+		Addr:         cfg.Admin,
+		Live:         g.live,
+		Ready:        g.ready,
+		Metrics:      g.metrics.Handler(),
+		Page:         nil,
+		WebSocketURL: g.webSocketURL,
+		Pprof:        cfg.Pprof,
+		Logger:       g.log,
+	})
+	return err
+}
+
+func (g *Gateway) webSocketURL() string { return "ws://" + g.addr.String() }
+
+// live says what is wrong with the process: a loop that no longer turns.
+func (g *Gateway) live() error {
+	for i, l := range g.engine.Loops() {
+		if err := hangs(i, l.Stats().LastTurn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hangs(loop int, lastTurn time.Duration) error {
+	if lastTurn <= loopHangs {
+		return nil
+	}
+	return fmt.Errorf("loop %d has not turned for %v", loop, lastTurn.Round(time.Second))
+}
+
+// ready lists what must hold for the gateway to get connections.
+func (g *Gateway) ready() []admin.Check {
+	drain := admin.Check{Name: "drain"}
+	if g.drain.load() != metrics.DrainServing {
+		drain.Err = errors.New("draining")
+	}
+	capacity := admin.Check{Name: "capacity"}
+	if open, max := g.door.inside.Load(), g.door.max.Load(); open >= max {
+		capacity.Err = fmt.Errorf("%d of %d connections are open", open, max)
+	}
+	return []admin.Check{{Name: "loops", Err: g.live()}, drain, capacity}
+}
+
+// snapshot is the state that a scrape shows beside the counters.
+func (g *Gateway) snapshot() metrics.Snapshot {
+	accept, pool, hub := g.engine.Stats(), g.workers.Stats(), g.hub.Stats()
+	snap := metrics.Snapshot{
+		Accept: metrics.Accept{
+			Accepted: accept.Accepted, Turned: accept.Turned,
+			Failed: accept.Failed, Starved: accept.Starved,
+		},
+		Workers: metrics.Workers{
+			Running: pool.Running, Ready: pool.Ready, Queued: pool.Queued,
+			Executed: pool.Executed, Panics: pool.Panics,
+		},
+		Broadcasts: metrics.Broadcasts{Channels: hub.Channels, Waiting: hub.Waiting},
+		Drain:      g.drain.load(),
+		Reload:     *g.loaded.Load(),
+	}
+	for _, l := range g.engine.Loops() {
+		s := l.Stats()
+		snap.Loops = append(snap.Loops, metrics.Loop{
+			Conns: s.Conns, Queued: s.Queued, Turns: s.Turns, Events: s.Events,
+			Reads: s.Reads, Writes: s.Writes, BytesIn: s.BytesIn, BytesOut: s.BytesOut,
+			LastTurn: s.LastTurn,
+		})
+	}
+	if g.codec != nil {
+		snap.CompressionMemory = g.codec.ContextBytes()
+	}
+	if g.logDropped != nil {
+		snap.LogDropped = g.logDropped()
+	}
+	return snap
+}
