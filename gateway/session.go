@@ -46,6 +46,15 @@ const (
 	holdBlocked                  // it does not read its answers
 )
 
+// pulse is where a heartbeat stands.
+type pulse uint8
+
+const (
+	pulseResting pulse = iota // no ping is under way
+	pulseAsked                // a ping was sent and nothing has arrived since
+	pulseHeard                // something has: the peer lives
+)
+
 // session is one client. Everything in it belongs to the connection's loop, but for active.mu and
 // what it guards.
 //
@@ -65,18 +74,17 @@ type session struct {
 	state   sessionState
 	ended   endReason
 	held    hold
+	pulse   pulse
 	blocked bool // the kernel takes no more; between OnBlocked and OnDrained
 	echo    bool
-	pinged  bool // a ping has not been answered yet
 	turned  bool // was let in only to be told that it is not
 	deaf    bool // the peer has sent Close: whatever follows it is ignored
 
 	lingered uint32 // bytes thrown away while lingering
 
 	// Times in ticks of the loop's clock; 0 means unset.
-	heard     uint32 // anything arrived
 	messaged  uint32 // a message arrived, or the session began
-	beat      uint32 // next ping, or deadline of the pong while pinged
+	beat      uint32 // next ping, or deadline of the peer's sign of life
 	assembled uint32 // the unfinished message must be complete
 	quit      uint32 // handshake, linger or drain deadline
 	wakes     uint32 // the timer's setting
@@ -85,7 +93,9 @@ type session struct {
 // OnData implements poller.Handler.
 func (s *session) OnData(p []byte) {
 	defer s.contain()
-	s.heard = s.lane.tick()
+	if s.pulse == pulseAsked {
+		s.pulse = pulseHeard
+	}
 	switch s.state {
 	case stateHandshake:
 		s.shake(p)

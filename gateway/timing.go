@@ -36,7 +36,7 @@ func (s *session) startHeart() {
 // nextBeat sets the next ping, up to a fifth early: the interval is also the promise of how soon a
 // dead peer is noticed.
 func (s *session) nextBeat() {
-	s.beat, s.pinged = 0, false
+	s.beat, s.pulse = 0, pulseResting
 	if every := int64(ticks(s.lane.cfg().PingInterval)); every > 0 {
 		s.beat = s.lane.tick() + uint32(max(every-rand.Int64N(every/5+1), 1))
 	}
@@ -89,15 +89,14 @@ func (s *session) checkOpen(now uint32) {
 // arrived proves that it lives. While reading is held nothing can arrive, so nothing is judged.
 func (s *session) heartbeat(now uint32) {
 	switch {
-	case !s.pinged:
-		s.pinged = true
+	case s.pulse == pulseResting:
+		s.pulse = pulseAsked
 		s.beat = now + ticks(s.lane.cfg().PongTimeout)
-		s.heard = 0
 		s.lane.m.ControlSent.Inc()
 		s.lane.scratch = wire.AppendFrame(s.lane.scratch[:0], wire.OpPing, false, nil)
 		s.reply(s.lane.scratch)
 		s.rest()
-	case s.heard != 0 || s.held != 0:
+	case s.pulse == pulseHeard || s.held != 0:
 		s.nextBeat()
 	default:
 		s.ended = endPongTimeout

