@@ -1,22 +1,55 @@
 # Everything a developer runs. Each target does its own set-up.
 
-GO ?= go
+GO      ?= go
+TOOL    := $(GO) tool -modfile=.tools/go.mod
+# How long each fuzz target runs in `make fuzz`.
+FUZZTIME ?= 20s
 
-.PHONY: build run test vet
+.PHONY: build run test vet unit race fuzz lint check licenses
 
 # build: the binaries, into bin/.
 build:
-	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 
-# run: the gateway with its defaults, on 127.0.0.1:8080.
+# run: the gateway with its defaults, on 127.0.0.1:8080, its admin listener on 127.0.0.1:9090.
 run: build
 	bin/sluice
 
-# test: every test, with the race detector.
-test: vet
-	$(GO) test -race -shuffle=on ./...
+# test: everything that must hold: vet, every test with the race detector.
+test: vet race
 
 # vet: what the compiler does not say, for Linux and macOS.
 vet:
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
+
+# unit: the Go tests without the race detector; the quickest answer while working.
+unit:
+	$(GO) test ./...
+
+# race: the Go tests with the race detector, in random order.
+race:
+	$(GO) test -race -shuffle=on ./...
+
+# fuzz: each fuzz target for FUZZTIME.
+fuzz:
+	@$(GO) list -f '{{$$p := .}}{{range .TestGoFiles}}{{$$p.Dir}}/{{.}} {{end}}' ./... | tr ' ' '\n' | \
+	xargs grep -Ho '^func Fuzz[A-Za-z0-9_]*' | sed 's/:func / /' | while read -r file target; do \
+		echo "$$target ($$file)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+	done
+
+# lint: formatting, static analysis, the shape of the code, go.mod and the list of licences.
+lint: vet
+	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
+	$(TOOL) staticcheck ./...
+	.tools/style
+	$(GO) mod tidy -diff
+	@.tools/licenses | diff docs/licenses.md - || { echo "run: make licenses"; exit 1; }
+
+# check: what a change must pass before it is handed in.
+check: lint test
+
+# licenses: writes docs/licenses.md.
+licenses:
+	.tools/licenses > docs/licenses.md

@@ -76,7 +76,8 @@ func (s *session) inflate(dst []byte, t *task) ([]byte, endReason) {
 	return out, endNone
 }
 
-// appendReply appends a message of its own for the peer, compressed if that pays. It runs on a worker.
+// appendReply appends a message of its own for the peer, compressed if that pays. It runs on a
+// worker.
 func (s *session) appendReply(dst []byte, op wire.Opcode, payload []byte) []byte {
 	if s.comp != nil {
 		buf := bufferPool.Get().(*buffer)

@@ -1,10 +1,7 @@
 package gateway
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"time"
 )
 
@@ -169,101 +166,4 @@ func DefaultConfig() Config {
 		LogLevel:  slog.LevelInfo,
 		LogFormat: "auto",
 	}
-}
-
-// FieldError is what Validate reports of one field.
-type FieldError struct {
-	Field  string // name of the field of Config
-	Reason string // what is wrong with its value, without the name
-}
-
-func (e *FieldError) Error() string { return e.Field + ": " + e.Reason }
-
-// Validate reports every value that is out of its range, each as a *FieldError, joined.
-func (c *Config) Validate() error {
-	var errs []error
-	check := func(ok bool, field, format string, args ...any) {
-		if !ok {
-			errs = append(errs, &FieldError{field, fmt.Sprintf(format, args...)})
-		}
-	}
-	addr := func(field, a string) {
-		_, _, err := net.SplitHostPort(a)
-		check(err == nil, field, "%q is not host:port", a)
-	}
-	addr("Listen", c.Listen)
-	if c.Admin != "" {
-		addr("Admin", c.Admin)
-	}
-	check(c.Engine == "auto" || c.Engine == "epoll" || c.Engine == "netpoll", "Engine",
-		"%q is not one of auto, epoll, netpoll", c.Engine)
-	switch c.SlowConsumer {
-	case SlowDisconnect, SlowDropOldest, SlowDropNewest, SlowLatest:
-	default:
-		check(false, "SlowConsumer",
-			"%q is not one of disconnect, drop-oldest, drop-newest, latest", c.SlowConsumer)
-	}
-	check(c.LogFormat == "auto" || c.LogFormat == "json" || c.LogFormat == "text", "LogFormat",
-		"%q is not one of auto, json, text", c.LogFormat)
-
-	ints := []struct {
-		field        string
-		v, low, high int64
-	}{
-		{"Loops", int64(c.Loops), 0, 1024},
-		{"Workers", int64(c.Workers), 0, 65536},
-		{"ConnectionsMax", int64(c.ConnectionsMax), 0, 16 << 20},
-		{"ConnectionsPerIPMax", int64(c.ConnectionsPerIPMax), 0, 16 << 20},
-		{"AcceptBurst", int64(c.AcceptBurst), 1, 1 << 20},
-		{"AcceptBurstPerIP", int64(c.AcceptBurstPerIP), 1, 1 << 20},
-		{"RequestLineBytesMax", int64(c.RequestLineBytesMax), 64, 64 << 10},
-		{"HeaderBytesMax", int64(c.HeaderBytesMax), 256, 1 << 20},
-		{"HeadersMax", int64(c.HeadersMax), 4, 1000},
-		{"MessageBytesMax", int64(c.MessageBytesMax), 1, 1 << 30},
-		{"FragmentsMax", int64(c.FragmentsMax), 0, 1 << 30},
-		{"MessageBurst", int64(c.MessageBurst), 1, 1 << 20},
-		{"ControlBurst", int64(c.ControlBurst), 1, 1 << 20},
-		{"QueueBytesMax", int64(c.QueueBytesMax), 1 << 10, 1 << 30},
-		{"QueueMessagesMax", int64(c.QueueMessagesMax), 1, 1 << 20},
-		{"CompressionLevel", int64(c.CompressionLevel), 1, 9},
-		{"CompressionBytesMin", int64(c.CompressionBytesMin), 0, 1 << 30},
-		{"CompressionMemoryMax", c.CompressionMemoryMax, 0, 1 << 50},
-	}
-	for _, r := range ints {
-		check(r.v >= r.low && r.v <= r.high, r.field, "%d is not within %d and %d", r.v, r.low, r.high)
-	}
-	rates := []struct {
-		field string
-		v     float64
-	}{
-		{"AcceptRate", c.AcceptRate}, {"AcceptRatePerIP", c.AcceptRatePerIP},
-		{"MessageRate", c.MessageRate}, {"ControlRate", c.ControlRate},
-	}
-	for _, r := range rates {
-		check(r.v >= 0 && r.v <= 1e9, r.field, "%v is not within 0 and 1e9", r.v)
-	}
-	times := []struct {
-		field string
-		v     time.Duration
-		zero  bool // 0 is allowed
-	}{
-		{"HandshakeTimeout", c.HandshakeTimeout, false},
-		{"MessageTimeout", c.MessageTimeout, false},
-		{"QueueAgeMax", c.QueueAgeMax, false},
-		{"WriteTimeout", c.WriteTimeout, false},
-		{"PingInterval", c.PingInterval, true},
-		{"PongTimeout", c.PongTimeout, false},
-		{"IdleTimeout", c.IdleTimeout, true},
-		{"DrainDelay", c.DrainDelay, true},
-		{"DrainDuration", c.DrainDuration, true},
-		{"DrainDeadline", c.DrainDeadline, false},
-	}
-	for _, r := range times {
-		ok := r.v >= 100*time.Millisecond && r.v <= 24*time.Hour || r.zero && r.v == 0
-		check(ok, r.field, "%v is not within 100ms and 24h", r.v)
-	}
-	check(c.DrainDeadline >= c.DrainDelay+c.DrainDuration, "DrainDeadline",
-		"%v is before the end of the drain (delay %v and duration %v)",
-		c.DrainDeadline, c.DrainDelay, c.DrainDuration)
-	return errors.Join(errs...)
 }

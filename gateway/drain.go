@@ -32,9 +32,9 @@ func (d *drainState) closing() bool { return d.load() == metrics.DrainClosing }
 
 // Drain takes the gateway out of service without cutting anybody off: it reports not ready, goes on
 // accepting for Config.DrainDelay, stops accepting, closes the sessions with 1012 in random order
-// spread over Config.DrainDuration, each after what was queued for it, and returns when all are gone.
-// It returns early, with what is left still open, when Config.DrainDeadline has passed or ctx ends;
-// the error then says how many. Close must follow. Further calls return at once.
+// spread over Config.DrainDuration, each after what was queued for it, and returns when all are
+// gone. It returns early, with what is left still open, when Config.DrainDeadline has passed or ctx
+// ends; the error then says how many. Close must follow. Further calls return at once.
 func (g *Gateway) Drain(ctx context.Context) error {
 	if !g.drain.begin() {
 		return nil

@@ -101,7 +101,8 @@ func newGateway(cfg Config, opts Options, engine newEngine) (*Gateway, error) {
 	if g.log == nil {
 		g.log = slog.Default()
 	}
-	g.parting = wire.AppendRefusal(nil, &wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
+	g.parting = wire.AppendRefusal(nil,
+		&wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
 	g.door = &door{g: g, peers: limits.NewPeers(limits.PeerLimits{})}
 	g.install(cfg, max)
 	if err := g.build(cfg, opts.Version, engine); err != nil {
@@ -160,8 +161,11 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 func (g *Gateway) install(cfg Config, connectionsMax int) {
 	g.door.configure(&cfg, connectionsMax)
 	g.current.Store(&settings{
-		Config:   cfg,
-		messages: wire.MessageLimits{MessageBytesMax: cfg.MessageBytesMax, FragmentsMax: cfg.FragmentsMax},
+		Config: cfg,
+		messages: wire.MessageLimits{
+			MessageBytesMax: cfg.MessageBytesMax,
+			FragmentsMax:    cfg.FragmentsMax,
+		},
 	})
 	g.loaded.Store(&metrics.Reload{Loaded: time.Now()})
 }

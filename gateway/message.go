@@ -19,8 +19,8 @@ const (
 	taskBytesKept = 16 << 10
 )
 
-// message handles a message on the loop if that costs next to nothing, and through the workers if it
-// must be inflated or its answer deflated, or if messages before it are there already.
+// message handles a message on the loop if that costs next to nothing, and through the workers if
+// it must be inflated or its answer deflated, or if messages before it are there already.
 func (s *session) message(ev wire.Event) {
 	m := s.lane.m
 	if ev.Op == wire.OpText {

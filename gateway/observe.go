@@ -16,15 +16,11 @@ const loopHangs = 5 * time.Second
 
 // newMetrics makes the metrics, with the label sets of this package.
 func (g *Gateway) newMetrics(loops int, version string) *metrics.Metrics {
-	policies := make([]string, len(slowPolicies))
-	for i, p := range slowPolicies {
-		policies[i] = string(p)
-	}
 	return metrics.New(metrics.Config{
 		Loops:         loops,
 		CloseReasons:  endLabels(),
 		RejectReasons: wire.ReasonNames(),
-		Policies:      policies,
+		Policies:      policyNames(),
 		SlowReasons:   slowReasonNames[:],
 		Version:       version,
 		Snapshot:      g.snapshot,

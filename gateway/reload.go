@@ -47,9 +47,10 @@ func (e *RestartError) Error() string {
 	return fmt.Sprintf("a restart is needed to change %s", strings.Join(e.Fields, ", "))
 }
 
-// Reload puts a new configuration into force as a whole, or not at all: it fails if the configuration
-// is invalid, or with a *RestartError if it changes what a running gateway cannot change. It closes no
-// connection. Limits of messages hold for connections that come after it, all else at once.
+// Reload puts a new configuration into force as a whole, or not at all: it fails if the
+// configuration is invalid, or with a *RestartError if it changes what a running gateway cannot
+// change. It closes no connection. Limits of messages hold for connections that come after it, all
+// else at once.
 func (g *Gateway) Reload(cfg Config) error {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()

@@ -188,8 +188,8 @@ func (s *session) receive(p []byte) {
 	s.watchAssembly()
 }
 
-// stash keeps input that cannot be handled now and stops reading. The rest of the read buffer is the
-// most that a connection ever has in its stash.
+// stash keeps input that cannot be handled now and stops reading. The rest of the read buffer is
+// the most that a connection ever has in its stash.
 func (s *session) stash(p []byte) {
 	a := s.activate()
 	a.stash = append(a.stash, p...)
@@ -308,8 +308,8 @@ func (s *session) endWith(why endReason, code uint16, text string) {
 	s.linger(why)
 }
 
-// linger waits for the peer to take our last word and close. Closing at once, over bytes that we have
-// not read, would reset the connection and destroy that word on its way.
+// linger waits for the peer to take our last word and close. Closing at once, over bytes that we
+// have not read, would reset the connection and destroy that word on its way.
 func (s *session) linger(why endReason) {
 	s.state, s.ended = stateLingering, why
 	s.conn.CloseWrite()

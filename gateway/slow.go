@@ -147,4 +147,13 @@ func policyIndex(p SlowPolicy) uint8 {
 	return 0
 }
 
+// policyNames lists the policies by their index.
+func policyNames() []string {
+	names := make([]string, len(slowPolicies))
+	for i, p := range slowPolicies {
+		names[i] = string(p)
+	}
+	return names
+}
+
 var slowPolicies = []SlowPolicy{SlowDisconnect, SlowDropOldest, SlowDropNewest, SlowLatest}

@@ -15,8 +15,8 @@ const (
 	directBytes = chunkBytes
 )
 
-// epollConn is a connection of the epoll engine. At 96 bytes it is what an idle connection costs the
-// engine, beside eight in loop.conns.
+// epollConn is a connection of the epoll engine. At 96 bytes it is what an idle connection costs
+// the engine, beside eight in loop.conns.
 type epollConn struct {
 	loop    *loop
 	handler Handler

@@ -2,8 +2,8 @@ package poller
 
 import "time"
 
-// wheelSlots times TimerTick (51 s) is one turn of the wheel. A later deadline stays in its slot for
-// more turns, so the number costs only a look per turn, and heartbeats fit in one.
+// wheelSlots times TimerTick (51 s) is one turn of the wheel. A later deadline stays in its slot
+// for more turns, so the number costs only a look per turn, and heartbeats fit in one.
 const wheelSlots = 512
 
 // timerLinks is what an element of a wheel embeds: its place in a slot's list.

@@ -257,7 +257,8 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	given := args[0]
 	switch strings.ToLower(given) {
 	case "true", "false", "on", "off", "yes", "no":
-		return usage("%q stands alone; write the value of a switch behind =, like --echo=%[1]s", given)
+		return usage("%q stands alone; write the value of a switch behind =, like --echo=%[1]s",
+			given)
 	}
 	if cmd.HasParent() {
 		return usage("`%s` takes no arguments, only flags; %q is too much",

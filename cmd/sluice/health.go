@@ -48,7 +48,8 @@ func reachable(admin string) (string, error) {
 		return "", err
 	}
 	if port == "0" {
-		return "", errors.New("the setting admin has port 0: nobody knows where to ask; choose a port")
+		return "", errors.New(
+			"the setting admin has port 0: nobody knows where to ask; choose a port")
 	}
 	switch ip := net.ParseIP(host); {
 	case host == "" || ip != nil && ip.IsUnspecified() && ip.To4() != nil:

@@ -90,7 +90,7 @@ func (a *app) startError(cfg gateway.Config, err error) error {
 			by = " by " + owner.String()
 		}
 		return fmt.Errorf("port %d (%s %s) is in use%s; this shows by whom: %s\n"+
-			"Stop that program, or choose another port with --%s.",
+			"Stop that program, or choose another port with --%s",
 			port, key, addr, by, doctor.FindOwner(port), key)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("port %d (%s %s) may not be opened: ports below 1024 need a privilege; "+

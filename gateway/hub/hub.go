@@ -1,10 +1,10 @@
 // Package hub fans publications out to the subscribers of a channel.
 //
-// Subscribers are spread over shards, one per event loop, and each shard's subscribers are touched by
-// its loop only. A publication goes into the inbox of every shard that has a subscriber of its
+// Subscribers are spread over shards, one per event loop, and each shard's subscribers are touched
+// by its loop only. A publication goes into the inbox of every shard that has a subscriber of its
 // channel; the shard takes everything that is waiting at once, joins it into one run of bytes per
-// encoding, and queues that with every receiver. So the cost per receiver is one queued slice and one
-// write for any number of waiting publications.
+// encoding, and queues that with every receiver. So the cost per receiver is one queued slice and
+// one write for any number of waiting publications.
 //
 // Delivery is at most once. Publications of one publisher to one channel arrive in order.
 package hub
@@ -22,8 +22,8 @@ const (
 	Plain     = 0
 )
 
-// Publication is one message for all subscribers of a channel but its author. It must not change once
-// published.
+// Publication is one message for all subscribers of a channel but its author. It must not change
+// once published.
 type Publication struct {
 	// Frame is the message in plain, Encoded what it is in the other encodings, by encoding less
 	// one; a nil Encoded, or a nil element, means that plain serves. All of them are immutable

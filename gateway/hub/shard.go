@@ -32,9 +32,9 @@ type waiting struct {
 }
 
 // Publish hands a publication to every shard that has a subscriber of the channel. It never blocks
-// and always accepts. It reports congestion when an inbox is over its bound: then the publisher must
-// stop taking messages in until its Resume is called; that is what bounds the inboxes, at what each
-// publisher had already read. A nil publisher is never told to pause.
+// and always accepts. It reports congestion when an inbox is over its bound: then the publisher
+// must stop taking messages in until its Resume is called; that is what bounds the inboxes, at what
+// each publisher had already read. A nil publisher is never told to pause.
 func (h *Hub) Publish(c *Channel, pub *Publication, p Publisher) (congested bool) {
 	h.published.Add(1)
 	for i := range c.members {
@@ -68,8 +68,9 @@ func (s *shard) put(w waiting, p Publisher, bytesMax int) (full, wake bool) {
 	return full, wake
 }
 
-// RunShard delivers what waits for a shard, up to Config.TakeBytesMax; if more is left it asks to be
-// called again. It is called on the shard's loop, after Wake. It returns the number of deliveries.
+// RunShard delivers what waits for a shard, up to Config.TakeBytesMax; if more is left it asks to
+// be called again. It is called on the shard's loop, after Wake. It returns the number of
+// deliveries.
 func (h *Hub) RunShard(i int) (deliveries int) {
 	s := &h.shards[i]
 	defer s.forget(i) // also when a subscriber panics
@@ -169,8 +170,8 @@ func (s *shard) forgetRuns() {
 	}
 }
 
-// markAuthors tells the subscriptions of this shard that wrote one of pubs from the others, without a
-// look at pubs for every member.
+// markAuthors tells the subscriptions of this shard that wrote one of pubs from the others, without
+// a look at pubs for every member.
 func markAuthors(pubs []*Publication, index uint16, author bool) {
 	for _, p := range pubs {
 		if p.Author != nil && p.Author.shard == index {
@@ -191,8 +192,8 @@ func deliverOthers(sub *Subscription, pubs []*Publication) (deliveries int) {
 	return deliveries
 }
 
-// join makes the runs of one encoding: frames in a row are copied together up to joinBytesMax, a frame
-// alone is not copied.
+// join makes the runs of one encoding: frames in a row are copied together up to joinBytesMax, a
+// frame alone is not copied.
 func join(runs []Run, pubs []*Publication, encoding uint8) []Run {
 	for len(pubs) > 0 {
 		n, size := 1, len(pubs[0].frame(encoding))

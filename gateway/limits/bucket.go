@@ -1,5 +1,5 @@
-// Package limits bounds rates and counts. It reads no clock: callers give the time as a duration since
-// any fixed moment, monotonic.
+// Package limits bounds rates and counts. It reads no clock: callers give the time as a duration
+// since any fixed moment, monotonic.
 package limits
 
 import (
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Bucket is a token bucket: a sustained rate, and a burst that may be used at once. It is the generic
-// cell rate algorithm, so it needs no refilling and 16 bytes. It is not safe for concurrent use. The
-// zero value is unlimited.
+// Bucket is a token bucket: a sustained rate, and a burst that may be used at once. It is the
+// generic cell rate algorithm, so it needs no refilling and 16 bytes. It is not safe for concurrent
+// use. The zero value is unlimited.
 type Bucket struct {
 	free     time.Duration // when the bucket is full again
 	interval uint32        // nanoseconds a token; 0 means unlimited

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// idlePeersMax bounds the addresses that are remembered only for their rate. When there are more, the
-// one that has been gone for longest is forgotten: it had the most time to earn its tokens back, and
-// a flood from many addresses is the overall rate's to stop, not this table's.
+// idlePeersMax bounds the addresses that are remembered only for their rate. When there are more,
+// the one that has been gone for longest is forgotten: it had the most time to earn its tokens
+// back, and a flood from many addresses is the overall rate's to stop, not this table's.
 const idlePeersMax = 64 << 10
 
 // Verdict is what Peers.Admit says of a connection.
@@ -29,9 +29,9 @@ type PeerLimits struct {
 	Loopback       bool // limit loopback addresses too
 }
 
-// Peers counts the connections and the rate of connecting of every address; an IPv6 peer counts by its
-// /64. Its memory is bounded: addresses with connections are as many as there are connections, others
-// at most idlePeersMax. It is safe for concurrent use.
+// Peers counts the connections and the rate of connecting of every address; an IPv6 peer counts by
+// its /64. Its memory is bounded: addresses with connections are as many as there are connections,
+// others at most idlePeersMax. It is safe for concurrent use.
 type Peers struct {
 	mu     sync.Mutex
 	limits PeerLimits

@@ -218,7 +218,7 @@ func workerFamilies() []family {
 func processFamilies(cfg *Config) []family {
 	return []family{{
 		name:    "panics_total",
-		help:    "Panics of sessions, on the event loops and of their tasks. Each ended one session.",
+		help:    "Panics of sessions, on event loops and in tasks. Each ended one session.",
 		collect: sum(func(s *Shard) *Counter { return &s.Panics }),
 	}, {
 		name:    "log_dropped_total",
@@ -226,11 +226,11 @@ func processFamilies(cfg *Config) []family {
 		collect: state(func(s *Snapshot) uint64 { return s.LogDropped }),
 	}, {
 		name:    "drain_state",
-		help:    "0 while serving, 1 if not ready but still accepting, 2 while closing connections.",
+		help:    "0 while serving, 1 while not ready but still accepting, 2 while closing.",
 		collect: state(func(s *Snapshot) DrainState { return s.Drain }),
 	}, {
 		name: "config_last_reload_successful",
-		help: "1 if the last reload of the configuration was successful, or there was none; else 0.",
+		help: "1 if the last reload of the configuration succeeded, or there was none; else 0.",
 		collect: state(func(s *Snapshot) int {
 			if s.Reload.Failed {
 				return 0

@@ -7,8 +7,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// MessageLimits bounds what a Decoder takes. It may be shared by any number of decoders and must not
-// change meanwhile.
+// MessageLimits bounds what a Decoder takes. It may be shared by any number of decoders and must
+// not change meanwhile.
 type MessageLimits struct {
 	MessageBytesMax int // payload of a message, as sent; must be positive
 	FragmentsMax    int // frames of a message; 0 means unlimited
@@ -76,8 +76,8 @@ var (
 )
 
 // Decoder turns the bytes of one connection into events. It is resumable: it takes whatever bytes
-// there are and keeps only what is incomplete. Between messages it holds no memory but itself. It is
-// not safe for concurrent use.
+// there are and keeps only what is incomplete. Between messages it holds no memory but itself. It
+// is not safe for concurrent use.
 type Decoder struct {
 	limits *MessageLimits
 	part   *partial // nil unless a frame or message is incomplete
@@ -136,9 +136,9 @@ func (d *Decoder) drop() {
 	}
 }
 
-// Next reads the next event from p and returns how many bytes of p it has used up; the caller goes on
-// with the rest. With KindNone all of p is used up. p is unmasked in place. After an error, which is
-// always a *CloseError, the decoder must not be fed any more.
+// Next reads the next event from p and returns how many bytes of p it has used up; the caller goes
+// on with the rest. With KindNone all of p is used up. p is unmasked in place. After an error,
+// which is always a *CloseError, the decoder must not be fed any more.
 func (d *Decoder) Next(p []byte) (ev Event, n int, err error) {
 	if len(p) == 0 {
 		return Event{}, 0, nil

@@ -29,9 +29,9 @@ type Request struct {
 	hidden string // value of Connection
 }
 
-// Header returns the first header of a name, whatever its case. It hides those that the request calls
-// hop-by-hop by naming them in Connection: a proxy would have stripped them, so nothing may depend on
-// them.
+// Header returns the first header of a name, whatever its case. It hides those that the request
+// calls hop-by-hop by naming them in Connection: a proxy would have stripped them, so nothing may
+// depend on them.
 func (r *Request) Header(name string) (value string, ok bool) {
 	if hasToken(r.hidden, name) {
 		return "", false
@@ -206,7 +206,8 @@ func validHost(host string) bool {
 	}
 	for i := range len(name) {
 		c := name[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '-' || c == '.' || c == '_') {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) ||
+			c == '-' || c == '.' || c == '_') {
 			return false
 		}
 	}
@@ -229,8 +230,8 @@ func appendAcceptKey(dst []byte, key string) []byte {
 	return base64.StdEncoding.AppendEncode(dst, sum[:])
 }
 
-// AppendAccept appends the 101 response to a key. protocol and extensions may be empty; they are the
-// server's own words and must contain no control character, else it panics.
+// AppendAccept appends the 101 response to a key. protocol and extensions may be empty; they are
+// the server's own words and must contain no control character, else it panics.
 func AppendAccept(dst []byte, key, protocol, extensions string) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"+
 		"Connection: Upgrade\r\nSec-WebSocket-Accept: "...)

@@ -1,6 +1,6 @@
-// Package wire speaks RFC 6455: bytes in, messages out, and messages to frames. It is pure: it knows
-// no sockets, no clocks and no other goroutine. Everything in it is bounded, and every bound is
-// checked against what a header declares before a byte is allocated for it.
+// Package wire speaks RFC 6455: bytes in, messages out, and messages to frames. It is pure: it
+// knows no sockets, no clocks and no other goroutine. Everything in it is bounded, and every bound
+// is checked against what a header declares before a byte is allocated for it.
 package wire
 
 import (
@@ -49,8 +49,8 @@ const (
 	CloseRestart       uint16 = 1012
 )
 
-// validCloseCode reports whether a peer may send a code: those of the registry that are meant for the
-// wire, and the ranges for libraries and applications.
+// validCloseCode reports whether a peer may send a code: those of the registry that are meant for
+// the wire, and the ranges for libraries and applications.
 func validCloseCode(code uint16) bool {
 	switch {
 	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:

@@ -2,8 +2,8 @@ package workers
 
 import "sync"
 
-// Inbox is the queue of one session's tasks. Init makes it ready. Its methods may be called from any
-// goroutine.
+// Inbox is the queue of one session's tasks. Init makes it ready. Its methods may be called from
+// any goroutine.
 type Inbox struct {
 	owner Owner
 	next  *Inbox // in the pool's queue; guarded by Pool.mu
@@ -49,8 +49,8 @@ func (in *Inbox) put(it item, tasksMax, bytesMax int) (full, wake, ok bool) {
 	return in.full, wake, true
 }
 
-// take returns the next task. Without one the inbox leaves the pool's queue. half says that the inbox
-// is not full any more.
+// take returns the next task. Without one the inbox leaves the pool's queue. half says that the
+// inbox is not full any more.
 func (in *Inbox) take(tasksHalf, bytesHalf int) (t Task, half, ok bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -1,11 +1,11 @@
-// Package workers runs what must not run on an event loop: on a bounded number of goroutines, in order
-// per session.
+// Package workers runs what must not run on an event loop: on a bounded number of goroutines, in
+// order per session.
 //
-// A session's tasks stand in its Inbox. An inbox with tasks stands in the pool's queue, once; runners
-// take inboxes from there, do a few of their tasks and put them back behind the others. So a session
-// has one runner at a time, none can keep the others waiting, and the queue has a place for every
-// inbox: nothing is ever lost or blocked for want of room. What bounds an inbox is its owner, who
-// stops putting tasks in when Put says so.
+// A session's tasks stand in its Inbox. An inbox with tasks stands in the pool's queue, once;
+// runners take inboxes from there, do a few of their tasks and put them back behind the others. So
+// a session has one runner at a time, none can keep the others waiting, and the queue has a place
+// for every inbox: nothing is ever lost or blocked for want of room. What bounds an inbox is its
+// owner, who stops putting tasks in when Put says so.
 package workers
 
 import (
@@ -87,7 +87,8 @@ func (p *Pool) Close(timeout time.Duration) error {
 	select {
 	case <-done:
 	case <-t.C:
-		return fmt.Errorf("workers: %d tasks still running or queued after %v", p.queued.Load(), timeout)
+		return fmt.Errorf("workers: %d tasks still running or queued after %v",
+			p.queued.Load(), timeout)
 	}
 	if err := p.ants.ReleaseTimeout(timeout); err != nil && !errors.Is(err, ants.ErrPoolClosed) {
 		return fmt.Errorf("workers: %w", err)
@@ -114,8 +115,8 @@ func (p *Pool) Stats() Stats {
 	}
 }
 
-// Put adds a task to an inbox. It never blocks and always accepts, unless the inbox has been discarded:
-// then the task is dropped. full asks the owner to put no more until OnHalfEmpty.
+// Put adds a task to an inbox. It never blocks and always accepts, unless the inbox has been
+// discarded: then the task is dropped. full asks the owner to put no more until OnHalfEmpty.
 func (p *Pool) Put(in *Inbox, t Task, size int) (full bool) {
 	full, wake, ok := in.put(item{t, size}, p.cfg.InboxTasksMax, p.cfg.InboxBytesMax)
 	if ok {

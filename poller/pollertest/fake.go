@@ -158,7 +158,9 @@ func (f *Fake) due() []*fakeConn {
 			due = append(due, c)
 		}
 	}
-	slices.SortStableFunc(due, func(a, b *fakeConn) int { return cmp.Compare(a.deadline, b.deadline) })
+	slices.SortStableFunc(due, func(a, b *fakeConn) int {
+		return cmp.Compare(a.deadline, b.deadline)
+	})
 	return due
 }
 

@@ -15,8 +15,8 @@ const (
 // Kubernetes announces every Service of a namespace to its pods in variables that begin with the
 // name of the Service. They are none of ours, even if the Service is called sluice.
 var (
-	announced = regexp.MustCompile(
-		`_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
+	announced = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|` +
+		`_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
 	announcedPort = regexp.MustCompile(`_PORT=(tcp|udp|sctp)://`)
 )
 

@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FieldError is what Validate reports of one field.
+type FieldError struct {
+	Field  string // name of the field of Config
+	Reason string // what is wrong with its value, without the name
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Reason }
+
+// Validate reports every value that is out of its range, each as a *FieldError, joined.
+func (c *Config) Validate() error {
+	var v validator
+	v.address("Listen", c.Listen)
+	if c.Admin != "" {
+		v.address("Admin", c.Admin)
+	}
+	v.choices(c)
+	v.counts(c)
+	v.rates(c)
+	v.durations(c)
+	return errors.Join(v.errs...)
+}
+
+// validator collects what is wrong.
+type validator struct{ errs []error }
+
+func (v *validator) check(ok bool, field, format string, args ...any) {
+	if !ok {
+		v.errs = append(v.errs, &FieldError{field, fmt.Sprintf(format, args...)})
+	}
+}
+
+func (v *validator) address(field, addr string) {
+	_, _, err := net.SplitHostPort(addr)
+	v.check(err == nil, field, "%q is not host:port", addr)
+}
+
+func (v *validator) choices(c *Config) {
+	for _, r := range []struct {
+		field, value string
+		of           []string
+	}{
+		{"Engine", c.Engine, []string{"auto", "epoll", "netpoll"}},
+		{"SlowConsumer", string(c.SlowConsumer), policyNames()},
+		{"LogFormat", c.LogFormat, []string{"auto", "json", "text"}},
+	} {
+		v.check(slices.Contains(r.of, r.value), r.field, "%q is not one of %s", r.value,
+			strings.Join(r.of, ", "))
+	}
+}
+
+func (v *validator) counts(c *Config) {
+	for _, r := range []struct {
+		field            string
+		value, low, high int64
+	}{
+		{"Loops", int64(c.Loops), 0, 1024},
+		{"Workers", int64(c.Workers), 0, 65536},
+		{"ConnectionsMax", int64(c.ConnectionsMax), 0, 16 << 20},
+		{"ConnectionsPerIPMax", int64(c.ConnectionsPerIPMax), 0, 16 << 20},
+		{"AcceptBurst", int64(c.AcceptBurst), 1, 1 << 20},
+		{"AcceptBurstPerIP", int64(c.AcceptBurstPerIP), 1, 1 << 20},
+		{"RequestLineBytesMax", int64(c.RequestLineBytesMax), 64, 64 << 10},
+		{"HeaderBytesMax", int64(c.HeaderBytesMax), 256, 1 << 20},
+		{"HeadersMax", int64(c.HeadersMax), 4, 1000},
+		{"MessageBytesMax", int64(c.MessageBytesMax), 1, 1 << 30},
+		{"FragmentsMax", int64(c.FragmentsMax), 0, 1 << 30},
+		{"MessageBurst", int64(c.MessageBurst), 1, 1 << 20},
+		{"ControlBurst", int64(c.ControlBurst), 1, 1 << 20},
+		{"QueueBytesMax", int64(c.QueueBytesMax), 1 << 10, 1 << 30},
+		{"QueueMessagesMax", int64(c.QueueMessagesMax), 1, 1 << 20},
+		{"CompressionLevel", int64(c.CompressionLevel), 1, 9},
+		{"CompressionBytesMin", int64(c.CompressionBytesMin), 0, 1 << 30},
+		{"CompressionMemoryMax", c.CompressionMemoryMax, 0, 1 << 50},
+	} {
+		v.check(r.value >= r.low && r.value <= r.high, r.field, "%d is not within %d and %d",
+			r.value, r.low, r.high)
+	}
+}
+
+func (v *validator) rates(c *Config) {
+	for _, r := range []struct {
+		field string
+		value float64
+	}{
+		{"AcceptRate", c.AcceptRate}, {"AcceptRatePerIP", c.AcceptRatePerIP},
+		{"MessageRate", c.MessageRate}, {"ControlRate", c.ControlRate},
+	} {
+		v.check(r.value >= 0 && r.value <= 1e9, r.field, "%v is not within 0 and 1e9", r.value)
+	}
+}
+
+func (v *validator) durations(c *Config) {
+	for _, r := range []struct {
+		field string
+		value time.Duration
+		zero  bool // 0 is allowed
+	}{
+		{"HandshakeTimeout", c.HandshakeTimeout, false},
+		{"MessageTimeout", c.MessageTimeout, false},
+		{"QueueAgeMax", c.QueueAgeMax, false},
+		{"WriteTimeout", c.WriteTimeout, false},
+		{"PingInterval", c.PingInterval, true},
+		{"PongTimeout", c.PongTimeout, false},
+		{"IdleTimeout", c.IdleTimeout, true},
+		{"DrainDelay", c.DrainDelay, true},
+		{"DrainDuration", c.DrainDuration, true},
+		{"DrainDeadline", c.DrainDeadline, false},
+	} {
+		ok := r.value >= 100*time.Millisecond && r.value <= 24*time.Hour || r.zero && r.value == 0
+		v.check(ok, r.field, "%v is not within 100ms and 24h", r.value)
+	}
+	v.check(c.DrainDeadline >= c.DrainDelay+c.DrainDuration, "DrainDeadline",
+		"%v is before the end of the drain (delay %v and duration %v)",
+		c.DrainDeadline, c.DrainDelay, c.DrainDuration)
+}
