@@ -5,7 +5,7 @@ TOOL    := $(GO) tool -modfile=.tools/go.mod
 # How long each fuzz target runs in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: build run test vet unit race fuzz lint check licenses
+.PHONY: build run test vet unit e2e race fuzz lint check licenses
 
 # build: the binaries, into bin/.
 build:
@@ -15,8 +15,8 @@ build:
 run: build
 	bin/sluice
 
-# test: everything that must hold: vet, every test with the race detector.
-test: vet race
+# test: everything that must hold: vet, every Go test with the race detector, the browser.
+test: vet race e2e
 
 # vet: what the compiler does not say, for Linux and macOS.
 vet:
@@ -30,6 +30,10 @@ unit:
 # race: the Go tests with the race detector, in random order.
 race:
 	$(GO) test -race -shuffle=on ./...
+
+# e2e: the demo page in a real browser, in two tabs, over a restart of the gateway.
+e2e: build
+	gateway/admin/demo/e2e/run
 
 # fuzz: each fuzz target for FUZZTIME.
 fuzz:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/gateway/admin"
+	"sluice/gateway/admin/demo"
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
 )
@@ -39,7 +40,7 @@ func (g *Gateway) startAdmin() (err error) {
 		Live:         g.live,
 		Ready:        g.ready,
 		Metrics:      g.metrics.Handler(),
-		Page:         nil,
+		Page:         demo.New(),
 		WebSocketURL: g.webSocketURL,
 		Pprof:        cfg.Pprof,
 		Logger:       g.log,

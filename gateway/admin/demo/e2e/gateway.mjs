@@ -1,0 +1,45 @@
+// A gateway of its own for every test.
+
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { once } from "node:events";
+
+const binary = process.env.SLUICE_BIN ?? new URL("../../../../bin/sluice", import.meta.url).pathname;
+
+/** Gateway is a running sluice; stop and start it again on the ports that it had first. */
+export class Gateway {
+  #process = null;
+  #ports = { listen: "127.0.0.1:0", admin: "127.0.0.1:0" };
+
+  /** page is the address of the demo page. */
+  page = "";
+
+  async start() {
+    const child = this.#process = spawn(binary, [
+      "--listen", this.#ports.listen, "--admin", this.#ports.admin,
+      "--drain-duration", "0", "--log-level", "warn",
+    ], { stdio: ["ignore", "pipe", "inherit"] });
+    const found = {};
+    for await (const line of createInterface({ input: child.stdout })) {
+      const chat = line.match(/^chat +ws:\/\/([0-9.:]+)\//);
+      const demo = line.match(/^demo +http:\/\/([0-9.:]+)\//);
+      if (chat) found.listen = chat[1];
+      if (demo) found.admin = demo[1];
+      if (found.listen && found.admin) break;
+    }
+    if (!found.admin) throw new Error("the gateway did not say where its demo page is");
+    child.stdout.resume();
+    this.#ports = found;
+    this.page = `http://${found.admin}/`;
+  }
+
+  async stop() {
+    const child = this.#process;
+    if (!child) return null;
+    this.#process = null;
+    const exited = once(child, "exit");
+    child.kill("SIGTERM");
+    const [code] = await exited;
+    return code;
+  }
+}
