@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,8 @@ type listeners struct {
 	loops  []taker
 	counts acceptCounters
 	done   sync.WaitGroup // the accepting goroutines
+
+	adopted atomic.Uint32
 
 	mu     sync.Mutex
 	open   []*listener

@@ -49,6 +49,10 @@ func (e *epollEngine) Listen(addr string, a Acceptor) (net.Addr, error) {
 	return e.doors.listen(addr, a)
 }
 
+func (e *epollEngine) Adopt(fd int, open func(Conn) Handler) error {
+	return e.doors.adopt(fd, open)
+}
+
 func (e *epollEngine) StopAccepting() { e.doors.stop() }
 
 func (e *epollEngine) Close() error {

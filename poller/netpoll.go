@@ -87,6 +87,10 @@ func (e *netpollEngine) Listen(addr string, a Acceptor) (net.Addr, error) {
 	return e.doors.listen(addr, a)
 }
 
+func (e *netpollEngine) Adopt(fd int, open func(Conn) Handler) error {
+	return e.doors.adopt(fd, open)
+}
+
 func (e *netpollEngine) StopAccepting() { e.doors.stop() }
 
 func (e *netpollEngine) Close() error {

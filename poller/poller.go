@@ -75,6 +75,11 @@ type Engine interface {
 	// Listen binds addr ("127.0.0.1:8080", port 0 for any) and starts to accept, dealing new
 	// connections to the loops in turn. It returns the bound address.
 	Listen(addr string, a Acceptor) (net.Addr, error)
+	// Adopt takes over a connected TCP socket, as one that a client has dialled, and deals it to
+	// the loops in turn; open gives it its handler, like Acceptor.Open. From the call on the
+	// descriptor belongs to the engine, which makes it non-blocking; when Adopt fails, it is
+	// closed. It does not count as accepted.
+	Adopt(fd int, open func(Conn) Handler) error
 	// StopAccepting closes all listeners. Established connections live on.
 	StopAccepting()
 	// Loops returns the event loops; the slice must not be changed.

@@ -19,7 +19,7 @@ func RunContract(t *testing.T, newEngine NewEngine) {
 	warmUp(t, newEngine)
 	groups := [][]contractTest{
 		readTests, pauseTests, writeTests, slowReaderTests, closeTests, loopTests, timerTests,
-		acceptTests, churnTests,
+		acceptTests, adoptTests, churnTests,
 	}
 	for _, g := range groups {
 		for _, c := range g {

@@ -60,6 +60,11 @@ func (f *Fake) count(v poller.Admission) {
 	}
 }
 
+// Adopt implements poller.Engine. It fails: there are no descriptors in a Fake.
+func (f *Fake) Adopt(int, func(poller.Conn) poller.Handler) error {
+	return errors.New("pollertest: a fake engine has no descriptors")
+}
+
 // StopAccepting implements poller.Engine.
 func (f *Fake) StopAccepting() {
 	f.mu.Lock()
