@@ -4,8 +4,9 @@ GO      ?= go
 TOOL    := $(GO) tool -modfile=.tools/go.mod
 # How long each fuzz target runs in `make fuzz`.
 FUZZTIME ?= 20s
+ROUNDS   ?= 3
 
-.PHONY: build run test vet unit e2e race fuzz lint check licenses
+.PHONY: build run test vet unit e2e race fuzz bench lint check licenses
 
 # build: the binaries, into bin/.
 build:
@@ -42,6 +43,10 @@ fuzz:
 		echo "$$target ($$file)"; \
 		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
 	done
+
+# bench: the figures of both engines beside the floor, the medians of ROUNDS interleaved rounds. 5 min.
+bench: build
+	bin/sluice-bench figures --gateway bin/sluice --rounds $(ROUNDS) --out bench/results/figures.json
 
 # lint: formatting, static analysis, the shape of the code, go.mod and the list of licences.
 lint: vet

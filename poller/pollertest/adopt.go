@@ -48,7 +48,8 @@ func adoptDialled(b *bed) {
 		b.Fatal(err)
 	}
 	defer far.Close()
-	if err := b.engine.Adopt(fd, func(c poller.Conn) poller.Handler { return b.Open(c, 9) }); err != nil {
+	err = b.engine.Adopt(fd, func(c poller.Conn) poller.Handler { return b.Open(c, 9) })
+	if err != nil {
 		b.Fatal(err)
 	}
 	p := b.accepted()

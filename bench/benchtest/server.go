@@ -1,0 +1,142 @@
+// Package benchtest is a WebSocket server for the tests of the generator: a goroutine per
+// connection on gobwas/ws, so nothing that is tested has a part in it, with faults on demand.
+package benchtest
+
+import (
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+)
+
+// Faults says what a server does wrong. A message on a path other than /echo is broadcast, to
+// every connection but its author.
+type Faults struct {
+	Status      int // answer handshakes with it instead of 101
+	DropEvery   int // leave out every so manieth broadcast
+	RepeatEvery int // send every so manieth broadcast twice
+	SwapEvery   int // send every so manieth broadcast after the next one
+	Garble      bool
+}
+
+// Server is a running server.
+type Server struct {
+	Addr string
+
+	faults Faults
+	done   sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool // true: takes part in broadcasts
+	count int
+	held  []byte // a broadcast that waits for the next one
+}
+
+// New starts a server on loopback. It ends with the test.
+func New(t *testing.T, f Faults) *Server {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Addr: ln.Addr().String(), faults: f, conns: map[net.Conn]bool{}}
+	s.done.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			s.done.Go(func() { s.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		s.mu.Lock()
+		for c := range s.conns {
+			c.Close()
+		}
+		s.mu.Unlock()
+		s.done.Wait()
+	})
+	return s
+}
+
+// URL is the address of a path.
+func (s *Server) URL(path string) string { return "ws://" + s.Addr + path }
+
+func (s *Server) join(c net.Conn, chat bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = chat
+}
+
+func (s *Server) serve(c net.Conn) {
+	defer func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		c.Close()
+	}()
+	s.join(c, false)
+	var path string
+	upgrader := ws.Upgrader{OnRequest: func(uri []byte) error {
+		path = string(uri)
+		if s.faults.Status != 0 {
+			return ws.RejectConnectionError(ws.RejectionStatus(s.faults.Status))
+		}
+		return nil
+	}}
+	if _, err := upgrader.Upgrade(c); err != nil {
+		return
+	}
+	echo := strings.HasPrefix(path, "/echo")
+	s.join(c, !echo)
+	for {
+		msg, op, err := wsutil.ReadClientData(c)
+		if err != nil {
+			return
+		}
+		if s.faults.Garble && len(msg) > 0 {
+			msg = msg[1:]
+		}
+		if !echo {
+			s.broadcast(c, msg)
+		} else if wsutil.WriteServerMessage(c, op, msg) != nil {
+			return
+		}
+	}
+}
+
+// broadcast applies the faults and sends what is left of the message.
+func (s *Server) broadcast(author net.Conn, msg []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count++
+	every := func(n int) bool { return n > 0 && s.count%n == 0 }
+	switch {
+	case every(s.faults.DropEvery):
+		return
+	case every(s.faults.SwapEvery):
+		s.held = append([]byte(nil), msg...)
+		return
+	}
+	s.sendAll(author, msg)
+	if every(s.faults.RepeatEvery) {
+		s.sendAll(author, msg)
+	}
+	if s.held != nil {
+		s.sendAll(author, s.held)
+		s.held = nil
+	}
+}
+
+func (s *Server) sendAll(author net.Conn, msg []byte) {
+	for c, chat := range s.conns {
+		if chat && c != author {
+			wsutil.WriteServerMessage(c, ws.OpText, msg) // its reader notices that it is gone
+		}
+	}
+}

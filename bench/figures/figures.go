@@ -1,0 +1,119 @@
+// Package figures measures servers beside each other: the same work, one server after the other, in
+// several rounds, and the medians as a table with the ratio to a reference.
+package figures
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// Server is a server to be measured. Command starts it; it must say "ws://host:port" on its
+// standard output and end on SIGINT.
+type Server struct {
+	Name      string   `json:"name"`
+	Command   []string `json:"command"`
+	Compress  bool     `json:"compress"`  // it knows permessage-deflate
+	Reference bool     `json:"reference"` // the others are compared with it; one of them
+}
+
+// Scale says how much work there is.
+type Scale struct {
+	Rounds      int           `json:"rounds"`
+	Duration    time.Duration `json:"duration_ns"` // of one run under load
+	Connections int           `json:"connections"` // of the idle measurement
+}
+
+// Result is what all rounds have given. Samples are by server and measurement, in the order of the
+// rounds.
+type Result struct {
+	Scale   Scale                          `json:"scale"`
+	Servers []Server                       `json:"servers"`
+	Columns []Column                       `json:"measurements"`
+	Samples map[string]map[string][]sample `json:"samples"`
+}
+
+// Column describes a measurement.
+type Column struct {
+	Name string `json:"name"`
+	Unit string `json:"unit"`
+	What string `json:"what"`
+}
+
+// Names lists the measurements.
+func Names() (names []string) {
+	for _, m := range measurements() {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+// Run measures, and tells progress line by line. only names the measurements, all if it is empty.
+// Every run has a fresh process. A run that fails ends it all: a table with holes compares nothing.
+func Run(ctx context.Context, servers []Server, scale Scale, only []string, progress io.Writer) (
+	*Result, error) {
+	r := &Result{Scale: scale, Servers: servers, Samples: map[string]map[string][]sample{}}
+	chosen := measurements()
+	if len(only) > 0 {
+		for _, name := range only {
+			if !slices.Contains(Names(), name) {
+				return nil, fmt.Errorf("there is no measurement %q; there are %v", name, Names())
+			}
+		}
+		chosen = slices.DeleteFunc(chosen, func(m measurement) bool {
+			return !slices.Contains(only, m.name)
+		})
+	}
+	for _, m := range chosen {
+		r.Columns = append(r.Columns, Column{m.name, m.unit, m.what})
+	}
+	for _, s := range servers {
+		r.Samples[s.Name] = map[string][]sample{}
+	}
+	for round := range scale.Rounds {
+		for _, m := range chosen {
+			for _, s := range servers {
+				if !m.peers && !s.Compress {
+					continue
+				}
+				got, err := measure(ctx, s, m, scale)
+				if err != nil {
+					return nil, fmt.Errorf("%s of %s: %w", m.name, s.Name, err)
+				}
+				r.Samples[s.Name][m.name] = append(r.Samples[s.Name][m.name], got)
+				fmt.Fprintf(progress, "round %d/%d  %-10s %-14s %8.2f %s\n",
+					round+1, scale.Rounds, m.name, s.Name, got.Value, m.unit)
+			}
+		}
+	}
+	return r, nil
+}
+
+// measure makes one run, in a process of its own.
+func measure(ctx context.Context, s Server, m measurement, scale Scale) (sample, error) {
+	c, err := startChild(ctx, s.Command)
+	if err != nil {
+		return sample{}, err
+	}
+	defer c.stop()
+	return m.run(ctx, c, scale)
+}
+
+// median of the values that f takes from samples; 0 if there are none.
+func median(samples []sample, f func(sample) float64) float64 {
+	if len(samples) == 0 {
+		return 0
+	}
+	values := make([]float64, len(samples))
+	for i, s := range samples {
+		values[i] = f(s)
+	}
+	slices.Sort(values)
+	mid := len(values) / 2
+	if len(values)%2 == 1 {
+		return values[mid]
+	}
+	return (values[mid-1] + values[mid]) / 2
+}

@@ -1,0 +1,209 @@
+//go:build linux
+
+package figures
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/bench/floor"
+)
+
+// childMark makes the test binary something else than a test.
+const childMark = "SLUICE_FIGURES_CHILD"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(childMark) {
+	case "floor":
+		err := floor.Run("127.0.0.1:0", func(addr string) { fmt.Println("ws://" + addr) })
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	case "busy":
+		busy := time.Now()
+		for time.Since(busy) < 200*time.Millisecond {
+		}
+		fmt.Println("ws://127.0.0.1:1")
+		io.Copy(io.Discard, os.Stdin)
+		return
+	case "mute":
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// self is this test binary in another role.
+func self(role string) []string {
+	return []string{"/usr/bin/env", childMark + "=" + role, os.Args[0]}
+}
+
+func TestEveryMeasurementOfTheFloor(t *testing.T) {
+	servers := []Server{
+		{Name: "floor", Command: self("floor"), Reference: true},
+		{Name: "again", Command: self("floor")},
+	}
+	scale := Scale{Rounds: 1, Duration: 100 * time.Millisecond, Connections: 300}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	// Resident memory of so few connections is all noise, and takes its time to settle.
+	names := []string{"echo", "pipelined", "echo16k", "fanout", "flooded", "handshake", "deflate512"}
+	var progress bytes.Buffer
+	r, err := Run(ctx, servers, scale, names, &progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		samples := r.Samples["floor"][name]
+		if name == "deflate512" {
+			if len(samples) != 0 {
+				t.Error("the floor was measured at what it cannot do")
+			}
+			continue
+		}
+		if len(samples) != 1 || samples[0].Value <= 0 || samples[0].Messages == 0 {
+			t.Errorf("%s: %+v", name, samples)
+		}
+		if d := samples[0].Delivered; strings.HasPrefix(name, "f") && d != 1 {
+			t.Errorf("%s: %.3f delivered by a server that loses nothing", name, d)
+		}
+	}
+	if lines := strings.Count(progress.String(), "\n"); lines != 2*(len(names)-1) {
+		t.Errorf("%d lines of progress:\n%s", lines, &progress)
+	}
+}
+
+func TestRunRefusesUnknownMeasurements(t *testing.T) {
+	_, err := Run(context.Background(), nil, Scale{Rounds: 1}, []string{"ekko"}, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), `"ekko"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestChildThatSaysNothing(t *testing.T) {
+	if _, err := startChild(context.Background(), self("mute")); err == nil {
+		t.Error("a mute server was started")
+	}
+	if _, err := startChild(context.Background(), []string{"/nonexistent"}); err == nil {
+		t.Error("a missing binary was started")
+	}
+}
+
+func TestProcessorTimeOfABusyChild(t *testing.T) {
+	cmd := exec.Command(self("busy")[0], self("busy")[1:]...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil { // it has been busy
+		t.Fatal(err)
+	}
+	used, err := processorTime("/proc", cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rss, err := residentBytes("/proc", cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	cmd.Wait()
+	// It cannot have spun for less than a part of its time, whatever else runs here, nor hold less
+	// than a Go runtime.
+	if used < 10*time.Millisecond || rss < 1<<20 {
+		t.Errorf("%v of processor time, %d bytes", used, rss)
+	}
+}
+
+func TestProcReaders(t *testing.T) {
+	proc := t.TempDir()
+	write := func(path, text string) {
+		full := filepath.Join(proc, path)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("7/task/7/schedstat", "1500 20 3\n")
+	write("7/task/9/schedstat", "2500 20 3\n")
+	write("7/statm", "900 12 3 4 5 6 7\n")
+	if d, err := processorTime(proc, 7); err != nil || d != 4000 {
+		t.Errorf("%v, %v", d, err)
+	}
+	if n, err := residentBytes(proc, 7); err != nil || n != 12*int64(os.Getpagesize()) {
+		t.Errorf("%v, %v", n, err)
+	}
+	if _, err := processorTime(proc, 8); err == nil {
+		t.Error("a process that is not there has used the processor")
+	}
+}
+
+func TestSlopeAndMedian(t *testing.T) {
+	if s := slope([]float64{1000, 5000, 9000}, []float64{1e6, 3e6, 5e6}); math.Abs(s-500) > 1e-9 {
+		t.Errorf("slope %v, want 500", s)
+	}
+	value := func(s sample) float64 { return s.Value }
+	for _, tt := range []struct {
+		name string
+		in   []float64
+		want float64
+	}{
+		{"none", nil, 0}, {"one", []float64{3}, 3}, {"odd", []float64{9, 1, 5}, 5},
+		{"even", []float64{4, 1, 2, 9}, 3},
+	} {
+		var samples []sample
+		for _, v := range tt.in {
+			samples = append(samples, sample{Value: v})
+		}
+		if got := median(samples, value); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	r := &Result{
+		Servers: []Server{{Name: "floor", Reference: true}, {Name: "epoll"}, {Name: "netpoll"}},
+		Columns: []Column{{"echo", "us/msg", "an echo"}, {"deflate", "us/dlv", "compressed"}},
+		Samples: map[string]map[string][]sample{
+			"floor":   {"echo": {{Value: 8, Rate: 4}, {Value: 10, Rate: 5}, {Value: 99, Rate: 6}}},
+			"epoll":   {"echo": {{Value: 11}}, "deflate": {{Value: 1.5, Rate: 9, Delivered: 1, P99: 1500}}},
+			"netpoll": {"echo": {{Value: 123.4}}},
+		},
+	}
+	var b strings.Builder
+	if err := r.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+                                floor            epoll          netpoll
+echo        us/msg               10.0      11.0  1.10x       123 12.34x
+deflate     us/dlv                  -             1.50                -
+
+echo        an echo
+              floor      5/s
+deflate     compressed
+              epoll      9/s, 100.0 % delivered, p99 1.5 ms
+`
+	if got := "\n" + b.String(); got != want {
+		t.Errorf("got:%s\nwant:%s", got, want)
+	}
+}

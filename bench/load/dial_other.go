@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package load
+
+// lateBinding does nothing: this system binds the port at once.
+func lateBinding(int) {}

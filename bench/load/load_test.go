@@ -1,0 +1,180 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/bench/benchtest"
+	"sluice/gateway/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds a failure, nothing else.
+const patience = 30 * time.Second
+
+// recorder is a script that passes on what it sees.
+type recorder struct {
+	opened   atomic.Int64
+	messages chan string
+	closed   chan error
+}
+
+func newRecorder() *recorder {
+	return &recorder{messages: make(chan string, 1000), closed: make(chan error, 1000)}
+}
+
+func (r *recorder) Open(*Client)                     { r.opened.Add(1) }
+func (r *recorder) Message(_ *Client, ev wire.Event) { r.messages <- string(ev.Payload) }
+func (r *recorder) Closed(_ *Client, err error)      { r.closed <- err }
+func (r *recorder) connect(t *testing.T, url string, n int) (*Swarm, error) {
+	t.Helper()
+	target, err := ParseTarget(url, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewSwarm(Config{Target: target, Script: r, Loops: 2, Dialers: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return s, s.Connect(ctx, n)
+}
+
+func TestParseTarget(t *testing.T) {
+	for _, tt := range []struct{ name, url, host, path, wrong string }{
+		{"plain", "ws://127.0.0.1:8080/echo", "127.0.0.1:8080", "/echo", ""},
+		{"default_port", "ws://127.0.0.1/echo", "127.0.0.1", "/echo", ""},
+		{"no_path", "ws://127.0.0.1:8080", "127.0.0.1:8080", "/", ""},
+		{"query_only", "ws://127.0.0.1:8080?x=1", "127.0.0.1:8080", "/?x=1", ""},
+		{"numbered", "ws://127.0.0.1:1/chat/u{i}?room=r{room}", "127.0.0.1:1", "/chat/u25?room=r2", ""},
+		{"ipv6", "ws://[::1]:80/echo", "[::1]:80", "/echo", ""},
+		{"other_scheme", "http://127.0.0.1/", "", "", "not a ws:// URL"},
+		{"no_host", "ws:///echo", "", "", "not a ws:// URL"},
+		{"nonsense", "ws://[", "", "", "missing ']'"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			target, err := ParseTarget(tt.url, 10)
+			if tt.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.wrong) {
+					t.Fatalf("error %v, want %q", err, tt.wrong)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			request := string(target.appendRequest(nil, 25, "key", ""))
+			want := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n", tt.path, tt.host)
+			if !strings.HasPrefix(request, want) {
+				t.Errorf("request %q, want %q", request, want)
+			}
+		})
+	}
+}
+
+func TestSwarmSendsAndReceives(t *testing.T) {
+	r := newRecorder()
+	s, err := r.connect(t, benchtest.New(t, benchtest.Faults{}).URL("/echo"), 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Open() != 40 || r.opened.Load() != 40 || s.Handshakes().TotalCount() != 40 {
+		t.Errorf("%d open, %d opened, %d timed", s.Open(), r.opened.Load(), s.Handshakes().TotalCount())
+	}
+	want := map[string]bool{}
+	for i := range 40 {
+		want[fmt.Sprint("client ", i)] = true
+	}
+	s.Each(func(c *Client) { c.Send(wire.OpText, fmt.Append(nil, "client ", c.Index)) })
+	for range 40 {
+		select {
+		case text := <-r.messages:
+			if !want[text] {
+				t.Errorf("got %q, again or out of nowhere", text)
+			}
+			delete(want, text)
+		case <-time.After(patience):
+			t.Fatalf("these did not come back: %v", want)
+		}
+	}
+	s.Each(func(c *Client) { c.Close(1000) })
+	for range 40 {
+		select {
+		case <-r.closed:
+		case <-time.After(patience):
+			t.Fatal("a connection did not end")
+		}
+	}
+	if s.Open() != 0 {
+		t.Errorf("%d clients left", s.Open())
+	}
+}
+
+func TestRefusedHandshakesAreNamed(t *testing.T) {
+	r := newRecorder()
+	_, err := r.connect(t, benchtest.New(t, benchtest.Faults{Status: 503}).URL("/echo"), 7)
+	if err == nil || !strings.Contains(err.Error(), "7 of 7 connections failed") ||
+		!strings.Contains(err.Error(), "503") {
+		t.Errorf("got %v", err)
+	}
+	if r.opened.Load() != 0 {
+		t.Error("a refused client was opened")
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "ws://" + ln.Addr().String()
+	ln.Close()
+	if _, err := newRecorder().connect(t, url, 2); err == nil ||
+		!strings.Contains(err.Error(), "nobody listens there") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWrongAnswersFailTheHandshake(t *testing.T) {
+	for _, tt := range []struct{ name, answer, want string }{
+		{"wrong_key", "HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: eA==\r\n\r\n", "Accept is wrong"},
+		{"no_key", "HTTP/1.1 101 OK\r\n\r\n", "Accept is wrong"},
+		{"not_http", "SSH-2.0-OpenSSH\r\n\r\n", "the server answered"},
+		{"endless", strings.Repeat("x", responseBytesMax+1), "too long"},
+		{"hangs_up", "", "EOF"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			served := make(chan struct{})
+			go func() {
+				defer close(served)
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				c.Read(make([]byte, 4096))
+				c.Write([]byte(tt.answer))
+			}()
+			_, err = newRecorder().connect(t, "ws://"+ln.Addr().String(), 1)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			<-served
+		})
+	}
+}

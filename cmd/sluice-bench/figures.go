@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"sluice/bench/figures"
+)
+
+// report is the file that a run of figures writes.
+type report struct {
+	At      time.Time       `json:"at"`
+	Machine machine         `json:"machine"`
+	Command []string        `json:"command"`
+	Result  *figures.Result `json:"result"`
+}
+
+// machine says where a run took place.
+type machine struct {
+	CPU    string `json:"cpu"`
+	Cores  int    `json:"cores"`
+	Kernel string `json:"kernel"`
+	Go     string `json:"go"`
+	Commit string `json:"commit"`
+}
+
+func figuresCommand() *cobra.Command {
+	var gateway, out string
+	var only []string
+	scale := figures.Scale{}
+	c := &cobra.Command{
+		Use:   "figures",
+		Short: "Measure the gateway beside the reference, interleaved, and print the medians.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runFigures(cmd.Context(), cmd, gateway, out, scale, only)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&gateway, "gateway", "bin/sluice", "binary of the gateway")
+	f.StringVar(&out, "out", "", "JSON file with every sample; none if empty")
+	f.StringSliceVar(&only, "only", nil,
+		"measurements, comma-separated; all of: "+strings.Join(figures.Names(), ", "))
+	f.IntVar(&scale.Rounds, "rounds", 3, "rounds; the table has their medians")
+	f.DurationVar(&scale.Duration, "duration", 3*time.Second, "of one run under load")
+	f.IntVar(&scale.Connections, "connections", 15_000, "of the idle measurement")
+	return c
+}
+
+func runFigures(ctx context.Context, cmd *cobra.Command, gateway, out string, scale figures.Scale,
+	only []string) error {
+	if scale.Rounds < 1 || scale.Duration < 100*time.Millisecond || scale.Connections < 150 {
+		return usageError{fmt.Errorf(
+			"figures needs at least 1 round, 100ms of duration and 150 connections")}
+	}
+	if err := raiseDescriptors(); err != nil {
+		return err
+	}
+	servers, err := contenders(gateway)
+	if err != nil {
+		return err
+	}
+	result, err := figures.Run(ctx, servers, scale, only, cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	here := thisMachine()
+	fmt.Fprintf(cmd.OutOrStdout(), "%s, %d cores, Linux %s, %s; medians of %d rounds\n\n",
+		here.CPU, here.Cores, here.Kernel, here.Go, scale.Rounds)
+	if err := result.WriteTable(cmd.OutOrStdout()); err != nil || out == "" {
+		return err
+	}
+	text, err := json.MarshalIndent(report{time.Now().UTC(), here, os.Args, result}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(out, append(text, '\n'), 0o644)
+}
+
+// contenders are the reference and the gateway with each of its engines, all with one loop: what
+// counts is the work per message, and the other core is for the clients.
+func contenders(gateway string) ([]figures.Server, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	run := func(engine string) []string {
+		return []string{gateway, "--listen", "127.0.0.1:0", "--admin", "", "--engine", engine,
+			"--loops", "1", "--accept-burst", "100000", "--message-rate", "0",
+			"--drain-duration", "0", "--log-level", "error"}
+	}
+	return []figures.Server{
+		{
+			Name: "floor", Reference: true,
+			Command: []string{self, "floor", "--listen", "127.0.0.1:0"},
+		},
+		{Name: "epoll", Command: run("epoll"), Compress: true},
+		{Name: "netpoll", Command: run("netpoll"), Compress: true},
+	}, nil
+}
+
+// raiseDescriptors raises the soft limit of open files to the hard one.
+func raiseDescriptors() error {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	lim.Cur = lim.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	return nil
+}
+
+func thisMachine() machine {
+	m := machine{CPU: "unknown CPU", Cores: runtime.NumCPU(), Go: runtime.Version()}
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, ok := strings.CutPrefix(line, "model name\t: "); ok {
+				m.CPU = strings.TrimSpace(name)
+				break
+			}
+		}
+	}
+	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.Kernel = strings.TrimSpace(string(text))
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				m.Commit = s.Value
+			}
+		}
+	}
+	return m
+}
