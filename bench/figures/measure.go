@@ -56,7 +56,8 @@ func measurements() []measurement {
 }
 
 // processor measures the processor time of a server over a load, per message that f counts.
-func processor(ctx context.Context, c *child, d time.Duration, count func() uint64) (sample, error) {
+func processor(ctx context.Context, c *child, d time.Duration, count func() uint64) (
+	sample, error) {
 	if err := pause(ctx, warm); err != nil {
 		return sample{}, err
 	}
@@ -96,7 +97,8 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // swarm opens n clients on a path of the server.
-func swarm(ctx context.Context, c *child, path string, n int, cfg load.Config) (*load.Swarm, error) {
+func swarm(ctx context.Context, c *child, path string, n int, cfg load.Config) (
+	*load.Swarm, error) {
 	target, err := load.ParseTarget(c.base+path, 100)
 	if err != nil {
 		return nil, err
@@ -145,7 +147,8 @@ func fanout(receivers int, rate float64, size int, extensions string) func(
 		m.Delivered = float64(counts.Received) / float64(sent*uint64(receivers))
 		m.P99 = float64(f.Latency().ValueAtQuantile(99))
 		if counts.Broken+counts.Repeated > 0 {
-			return m, fmt.Errorf("%d wrong and %d repeated messages", counts.Broken, counts.Repeated)
+			return m, fmt.Errorf("%d wrong and %d repeated messages",
+				counts.Broken, counts.Repeated)
 		}
 		return m, nil
 	}
