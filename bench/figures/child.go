@@ -3,15 +3,13 @@ package figures
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"strconv"
-	"strings"
 	"time"
+
+	"sluice/bench/proc"
 )
 
 const (
@@ -65,42 +63,7 @@ func (c *child) stop() {
 }
 
 // cpu is the time that the process has spent on processors.
-func (c *child) cpu() (time.Duration, error) { return processorTime("/proc", c.cmd.Process.Pid) }
+func (c *child) cpu() (time.Duration, error) { return proc.CPU(c.cmd.Process.Pid) }
 
 // rss is the resident memory in bytes.
-func (c *child) rss() (int64, error) { return residentBytes("/proc", c.cmd.Process.Pid) }
-
-// processorTime sums the nanoseconds of all threads, which the kernel counts without ticks.
-func processorTime(proc string, pid int) (time.Duration, error) {
-	files, err := filepath.Glob(filepath.Join(proc, strconv.Itoa(pid), "task", "*", "schedstat"))
-	if err != nil || len(files) == 0 {
-		return 0, errors.Join(err, fmt.Errorf("process %d has no schedstat", pid))
-	}
-	var total time.Duration
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			continue // the thread has ended
-		}
-		first, _, _ := strings.Cut(string(text), " ")
-		ns, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", f, err)
-		}
-		total += time.Duration(ns)
-	}
-	return total, nil
-}
-
-func residentBytes(proc string, pid int) (int64, error) {
-	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "statm"))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0, fmt.Errorf("statm of process %d: %q", pid, text)
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err
-}
+func (c *child) rss() (int64, error) { return proc.RSS(c.cmd.Process.Pid) }

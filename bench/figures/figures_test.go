@@ -9,8 +9,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,13 +27,6 @@ func TestMain(m *testing.M) {
 		err := floor.Run("127.0.0.1:0", func(addr string) { fmt.Println("ws://" + addr) })
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
-	case "busy":
-		busy := time.Now()
-		for time.Since(busy) < 200*time.Millisecond {
-		}
-		fmt.Println("ws://127.0.0.1:1")
-		io.Copy(io.Discard, os.Stdin)
-		return
 	case "mute":
 		return
 	}
@@ -95,64 +86,6 @@ func TestChildThatSaysNothing(t *testing.T) {
 	}
 	if _, err := startChild(context.Background(), []string{"/nonexistent"}); err == nil {
 		t.Error("a missing binary was started")
-	}
-}
-
-func TestProcessorTimeOfABusyChild(t *testing.T) {
-	cmd := exec.Command(self("busy")[0], self("busy")[1:]...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := out.Read(make([]byte, 1)); err != nil { // it has been busy
-		t.Fatal(err)
-	}
-	used, err := processorTime("/proc", cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rss, err := residentBytes("/proc", cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.Close()
-	cmd.Wait()
-	// It cannot have spun for less than a part of its time, whatever else runs here, nor hold less
-	// than a Go runtime.
-	if used < 10*time.Millisecond || rss < 1<<20 {
-		t.Errorf("%v of processor time, %d bytes", used, rss)
-	}
-}
-
-func TestProcReaders(t *testing.T) {
-	proc := t.TempDir()
-	write := func(path, text string) {
-		full := filepath.Join(proc, path)
-		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("7/task/7/schedstat", "1500 20 3\n")
-	write("7/task/9/schedstat", "2500 20 3\n")
-	write("7/statm", "900 12 3 4 5 6 7\n")
-	if d, err := processorTime(proc, 7); err != nil || d != 4000 {
-		t.Errorf("%v, %v", d, err)
-	}
-	if n, err := residentBytes(proc, 7); err != nil || n != 12*int64(os.Getpagesize()) {
-		t.Errorf("%v, %v", n, err)
-	}
-	if _, err := processorTime(proc, 8); err == nil {
-		t.Error("a process that is not there has used the processor")
 	}
 }
 
