@@ -21,12 +21,22 @@ import (
 // childMark makes the test binary behave like sluice, for tests with real signals.
 const childMark = "GO_TEST_RUN_SLUICE"
 
+// buildDir is where the tests put binaries.
+var buildDir string
+
 // Two goroutines of ants run from the start of a process to its end.
 func TestMain(m *testing.M) {
 	if os.Getenv(childMark) != "" {
 		main()
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+	var err error
+	if buildDir, err = os.MkdirTemp("", "sluice"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), goleak.Cleanup(func(code int) {
+		os.RemoveAll(buildDir)
+		os.Exit(code)
+	}))
 }
 
 var update = flag.Bool("update", false, "rewrite the golden files")
