@@ -22,11 +22,10 @@ const (
 // message handles a message on the loop if that costs next to nothing, and through the workers if
 // it must be inflated or its answer deflated, or if messages before it are there already.
 func (s *session) message(ev wire.Event) {
-	m := s.lane.m
 	if ev.Op == wire.OpText {
-		m.ReceivedText.Inc()
+		s.lane.texts++
 	} else {
-		m.ReceivedBinary.Inc()
+		s.lane.binaries++
 	}
 	s.messaged = s.lane.tick()
 	if !s.echo && !s.allowMessage(ev) {
@@ -78,7 +77,7 @@ func (s *session) wantsEncoded() bool {
 
 // echoNow returns a message from the loop's buffer.
 func (s *session) echoNow(ev wire.Event) {
-	s.lane.m.MessagesSent.Inc()
+	s.lane.echoes++
 	b := wire.AppendHeader(s.lane.scratch[:0], ev.Op, true, false, len(ev.Payload))
 	if len(ev.Payload) <= smallFrame {
 		b = append(b, ev.Payload...)

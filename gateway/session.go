@@ -185,6 +185,7 @@ func (s *session) receive(p []byte) {
 	if pinged && s.state == stateOpen {
 		s.pong(ping)
 	}
+	s.lane.count()
 	s.watchAssembly()
 }
 

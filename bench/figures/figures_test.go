@@ -24,7 +24,7 @@ const childMark = "SLUICE_FIGURES_CHILD"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childMark) {
 	case "floor":
-		err := floor.Run("127.0.0.1:0", func(addr string) { fmt.Println("ws://" + addr) })
+		err := floor.Run(context.Background(), "127.0.0.1:0", 1, func(addr string) { fmt.Println("ws://" + addr) })
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	case "mute":

@@ -1,279 +1,142 @@
 package floor
 
 import (
-	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
-	"unsafe"
+	"sync"
 
 	"golang.org/x/sys/unix"
-
-	"sluice/gateway/wire"
 )
 
-const (
-	events  = 512
-	backlog = 4096
-)
+// backlog is as much as most kernels allow.
+const backlog = 4096
 
-// conn is a connection. Its number in server.conns is its descriptor.
-type conn struct {
-	fd   int
-	open bool // the handshake is done
-	echo bool
-	in   []byte // what is incomplete
-	out  []byte // what the kernel did not take
-}
-
-type server struct {
-	epfd, listener int
-	conns          []*conn
-	receivers      []*conn
-	buf            [256 << 10]byte
-	out            []byte
-	published      []byte             // frames of this round
-	authors        map[*conn]struct{} // of published
-}
-
-// Run serves addr, an IP address with a port, on this goroutine until something fails. ready gets
-// the bound address.
-func Run(addr string, ready func(addr string)) error {
-	runtime.LockOSThread()
+// Run serves addr, an IPv4 address with a port, with so many event loops, until ctx is done or one
+// of them fails. ready gets the bound address. The kernel deals new connections to the loops, and
+// no message passes from one loop to another.
+//
+// A loop occupies a processor of the Go runtime even while it waits: GOMAXPROCS should exceed loops.
+func Run(ctx context.Context, addr string, loops int, ready func(addr string)) error {
 	at, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return fmt.Errorf("floor: %w", err)
+	if err != nil || !at.Addr().Is4() {
+		return fmt.Errorf("floor: %q is not an IPv4 address with a port", addr)
 	}
-	s := &server{authors: map[*conn]struct{}{}}
-	if s.listener, err = listen(at); err != nil {
-		return fmt.Errorf("floor: listen: %w", err)
+	servers := make([]*server, 0, loops)
+	defer func() {
+		for _, s := range servers {
+			s.free()
+		}
+	}()
+	for range loops {
+		s, err := newServer(at, loops > 1)
+		if err != nil {
+			return fmt.Errorf("floor: %w", err)
+		}
+		servers = append(servers, s)
+		at = s.at // the others join the port that the first one has got
 	}
-	defer unix.Close(s.listener)
+	ready(at.String())
+	return runAll(ctx, servers)
+}
+
+// runAll runs the loops until ctx is done or one of them ends.
+func runAll(ctx context.Context, servers []*server) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failures := make([]error, len(servers))
+	var loops sync.WaitGroup
+	for i, s := range servers {
+		loops.Go(func() {
+			defer cancel()
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			failures[i] = s.run()
+		})
+	}
+	<-ctx.Done()
+	for _, s := range servers {
+		s.stop()
+	}
+	loops.Wait()
+	return errors.Join(failures...)
+}
+
+// newServer makes a loop that listens on at. shared lets others listen there too.
+func newServer(at netip.AddrPort, shared bool) (*server, error) {
+	s := &server{epfd: -1, listener: -1, stopper: -1, authors: map[*conn]struct{}{}}
+	if err := s.prepare(at, shared); err != nil {
+		s.free()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) prepare(at netip.AddrPort, shared bool) (err error) {
+	if err := s.listen(at, shared); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
 	if s.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return fmt.Errorf("floor: epoll: %w", err)
+		return fmt.Errorf("epoll: %w", err)
 	}
-	defer unix.Close(s.epfd)
-	if err := s.watch(unix.EPOLL_CTL_ADD, s.listener, unix.EPOLLIN); err != nil {
-		return fmt.Errorf("floor: epoll: %w", err)
+	if s.stopper, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return fmt.Errorf("eventfd: %w", err)
+	}
+	for _, fd := range []int{s.listener, s.stopper} {
+		if err := s.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
+			return fmt.Errorf("epoll: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *server) listen(at netip.AddrPort, shared bool) (err error) {
+	const kind = unix.SOCK_STREAM | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
+	if s.listener, err = unix.Socket(unix.AF_INET, kind, 0); err != nil {
+		return err
+	}
+	options := []struct{ level, option int }{
+		{unix.SOL_SOCKET, unix.SO_REUSEADDR},
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY}, // accepted sockets inherit it
+	}
+	if shared {
+		options = append(options, struct{ level, option int }{unix.SOL_SOCKET, unix.SO_REUSEPORT})
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(s.listener, o.level, o.option, 1); err != nil {
+			return err
+		}
+	}
+	to := &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
+	if err := unix.Bind(s.listener, to); err != nil {
+		return err
+	}
+	if err := unix.Listen(s.listener, backlog); err != nil {
+		return err
 	}
 	bound, err := unix.Getsockname(s.listener)
 	if err != nil {
-		return fmt.Errorf("floor: %w", err)
+		return err
 	}
-	ready(netip.AddrPortFrom(at.Addr(), uint16(bound.(*unix.SockaddrInet4).Port)).String())
-	return s.loop()
+	s.at = netip.AddrPortFrom(at.Addr(), uint16(bound.(*unix.SockaddrInet4).Port))
+	return nil
 }
 
-func listen(at netip.AddrPort) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	err = unix.Bind(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()})
-	if err == nil {
-		err = unix.Listen(fd, backlog)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
-}
+// stop makes run return. It may be called from any goroutine.
+func (s *server) stop() { unix.Write(s.stopper, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
-func (s *server) watch(op, fd int, what uint32) error {
-	return unix.EpollCtl(s.epfd, op, fd, &unix.EpollEvent{Events: what, Fd: int32(fd)})
-}
-
-// loop never yields its thread: raw system calls skip the Go scheduler.
-func (s *server) loop() error {
-	var list [events]unix.EpollEvent
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(s.epfd),
-			uintptr(unsafe.Pointer(&list[0])), events, ^uintptr(0), 0, 0)
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno != 0 {
-			return fmt.Errorf("floor: epoll: %w", errno)
-		}
-		for i := range int(n) {
-			ev := &list[i]
-			if int(ev.Fd) == s.listener {
-				s.accept()
-				continue
-			}
-			c := s.conns[ev.Fd]
-			if ev.Events&unix.EPOLLOUT != 0 {
-				s.flush(c)
-			}
-			if ev.Events&^unix.EPOLLOUT != 0 {
-				s.read(c)
-			}
-		}
-		if len(s.published) > 0 {
-			s.broadcast()
+// free closes every descriptor.
+func (s *server) free() {
+	for _, fd := range []int{s.listener, s.epfd, s.stopper} {
+		if fd >= 0 {
+			unix.Close(fd)
 		}
 	}
-}
-
-func (s *server) accept() {
-	for {
-		fd, _, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		if err != nil {
-			return
+	for _, c := range s.conns {
+		if c != nil {
+			unix.Close(c.fd)
 		}
-		for len(s.conns) <= fd {
-			s.conns = append(s.conns, nil)
-		}
-		s.conns[fd] = &conn{fd: fd}
-		s.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN)
-	}
-}
-
-func (s *server) read(c *conn) {
-	kept := copy(s.buf[:], c.in)
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd),
-		uintptr(unsafe.Pointer(&s.buf[kept])), uintptr(len(s.buf)-kept), 0, 0, 0)
-	if errno == unix.EAGAIN {
-		return
-	}
-	if errno != 0 || n == 0 {
-		s.close(c)
-		return
-	}
-	p := s.buf[:kept+int(n)]
-	c.in = c.in[:0]
-	if !c.open {
-		s.upgrade(c, p)
-		return
-	}
-	rest := s.frames(c, p)
-	if len(rest) > 0 {
-		c.in = append(c.in, rest...)
-	}
-}
-
-func (s *server) close(c *conn) {
-	for i, r := range s.receivers {
-		if r == c {
-			s.receivers = append(s.receivers[:i], s.receivers[i+1:]...)
-			break
-		}
-	}
-	s.conns[c.fd] = nil
-	unix.Close(c.fd)
-}
-
-// upgrade answers any request with 101.
-func (s *server) upgrade(c *conn, p []byte) {
-	if !bytes.HasSuffix(p, []byte("\r\n\r\n")) {
-		c.in = append(c.in, p...)
-		return
-	}
-	_, after, _ := bytes.Cut(p, []byte("Sec-WebSocket-Key: "))
-	key, _, _ := bytes.Cut(after, []byte("\r\n"))
-	c.open, c.in = true, nil
-	if c.echo = bytes.HasPrefix(p, []byte("GET /echo ")); !c.echo {
-		s.receivers = append(s.receivers, c)
-	}
-	s.send(c, wire.AppendAccept(s.out[:0], string(key), "", ""))
-}
-
-// frames answers the whole frames in p and returns the rest.
-func (s *server) frames(c *conn, p []byte) (rest []byte) {
-	out := s.out[:0]
-	for {
-		h, size, ok := header(p)
-		if !ok || len(p) < h+size {
-			break
-		}
-		payload := p[h : h+size]
-		unmask(payload, [4]byte(p[h-4:h]))
-		switch wire.Opcode(p[0] & 0xF) {
-		case wire.OpText, wire.OpBinary:
-			out = wire.AppendHeader(out, wire.Opcode(p[0]&0xF), true, false, size)
-			out = append(out, payload...)
-		case wire.OpClose:
-			s.close(c)
-			return nil
-		}
-		p = p[h+size:]
-	}
-	s.out = out
-	if len(out) > 0 && c.echo {
-		s.send(c, out)
-	} else if len(out) > 0 {
-		s.published = append(s.published, out...)
-		s.authors[c] = struct{}{}
-	}
-	return p
-}
-
-// header reads the length of a masked frame's header and payload.
-func header(p []byte) (header, size int, ok bool) {
-	if len(p) < 6 {
-		return 0, 0, false
-	}
-	switch n := int(p[1] & 0x7F); {
-	case n < 126:
-		return 6, n, true
-	case n == 126 && len(p) >= 8:
-		return 8, int(p[2])<<8 | int(p[3]), true
-	case n == 127 && len(p) >= 14:
-		return 14, int(p[6])<<24 | int(p[7])<<16 | int(p[8])<<8 | int(p[9]), true
-	}
-	return 0, 0, false
-}
-
-// unmask works on eight bytes at a time.
-func unmask(p []byte, key [4]byte) {
-	k := uint64(key[0]) | uint64(key[1])<<8 | uint64(key[2])<<16 | uint64(key[3])<<24
-	k |= k << 32
-	for len(p) >= 8 {
-		*(*uint64)(unsafe.Pointer(&p[0])) ^= k
-		p = p[8:]
-	}
-	for i := range p {
-		p[i] ^= key[i&3]
-	}
-}
-
-// broadcast sends what was published in this round to everybody but, if only one has published, its
-// author.
-func (s *server) broadcast() {
-	for _, r := range s.receivers {
-		if _, author := s.authors[r]; author && len(s.authors) == 1 {
-			continue
-		}
-		s.send(r, s.published)
-	}
-	s.published = s.published[:0]
-	clear(s.authors)
-}
-
-func (s *server) send(c *conn, p []byte) {
-	if len(c.out) > 0 {
-		c.out = append(c.out, p...)
-		return
-	}
-	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&p[0])),
-		uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
-	if errno != 0 {
-		n = 0
-	}
-	if int(n) < len(p) {
-		c.out = append(c.out, p[n:]...)
-		s.watch(unix.EPOLL_CTL_MOD, c.fd, unix.EPOLLIN|unix.EPOLLOUT)
-	}
-}
-
-func (s *server) flush(c *conn) {
-	p := c.out
-	c.out = nil
-	s.watch(unix.EPOLL_CTL_MOD, c.fd, unix.EPOLLIN)
-	if len(p) > 0 {
-		s.send(c, p)
 	}
 }

@@ -2,5 +2,7 @@
 
 package floor
 
+import "context"
+
 // Run always fails: there is no epoll here.
-func Run(string, func(addr string)) error { return ErrUnsupported }
+func Run(context.Context, string, int, func(addr string)) error { return ErrUnsupported }
