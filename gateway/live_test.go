@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
 	"fmt"
 	"io"
@@ -86,38 +87,93 @@ func hostiles() []hostile {
 	}
 }
 
-// Every row also byte by byte, and behind a message that must be answered first.
-func TestHostileFrames(t *testing.T) {
-	onEachEngine(t, nil, func(t *testing.T, g *Gateway) {
-		for _, h := range hostiles() {
-			want := string([]byte{0x88, 0, byte(h.code >> 8), byte(h.code)})
-			for _, mode := range []string{"whole", "byte_by_byte", "behind_a_message"} {
-				t.Run(h.name+"/"+mode, func(t *testing.T) {
-					p := join(t, g, "/echo")
-					answered := ""
-					switch mode {
-					case "whole":
-						io.WriteString(p.c, h.in)
-					case "byte_by_byte":
-						for i := range len(h.in) {
-							// The gateway may have had enough before the end.
-							if _, err := io.WriteString(p.c, h.in[i:i+1]); err != nil {
-								break
-							}
-						}
-					case "behind_a_message":
-						answered = "\x81\x05first"
-						io.WriteString(p.c, frame(0x81, "first")+h.in)
-					}
-					out := string(readAll(t, p.c))
-					after, ok := strings.CutPrefix(out, answered)
-					if !ok || len(after) < 4 || after[0] != want[0] || after[2:4] != want[2:4] {
-						t.Errorf("answered %q, want %q and close %d", out, answered, h.code)
-					}
-				})
+// meet plays a row on an open session: whole, byte by byte, or behind a message that must be answered
+// first.
+func (h hostile) meet(t *testing.T, c net.Conn, mode string) {
+	t.Helper()
+	answered := ""
+	switch mode {
+	case "whole":
+		io.WriteString(c, h.in)
+	case "byte_by_byte":
+		for i := range len(h.in) {
+			// The gateway may have had enough before the end.
+			if _, err := io.WriteString(c, h.in[i:i+1]); err != nil {
+				break
 			}
 		}
+	case "behind_a_message":
+		answered = "\x81\x05first"
+		io.WriteString(c, frame(0x81, "first")+h.in)
+	}
+	out := string(readAll(t, c))
+	after, ok := strings.CutPrefix(out, answered)
+	want := string([]byte{byte(h.code >> 8), byte(h.code)})
+	if !ok || len(after) < 4 || after[0] != 0x88 || after[2:4] != want {
+		t.Errorf("answered %q, want %q and close %d", out, answered, h.code)
+	}
+}
+
+// meetAll plays every row in every mode on sessions of its own.
+func meetAll(t *testing.T, rows []hostile, open func(t *testing.T) net.Conn) {
+	for _, h := range rows {
+		for _, mode := range []string{"whole", "byte_by_byte", "behind_a_message"} {
+			t.Run(h.name+"/"+mode, func(t *testing.T) { h.meet(t, open(t), mode) })
+		}
+	}
+}
+
+func TestHostileFrames(t *testing.T) {
+	onEachEngine(t, nil, func(t *testing.T, g *Gateway) {
+		meetAll(t, hostiles(), func(t *testing.T) net.Conn { return join(t, g, "/echo").c })
 	})
+}
+
+// The sum of fragments, their number and what is inflated are bounded like a message in one piece.
+func TestHostileMessages(t *testing.T) {
+	bomb := deflated(make([]byte, 400<<10))
+	half := len(bomb) / 2
+	rows := []hostile{
+		{"F09_fragments_past_the_limit",
+			frame(0x02, strings.Repeat("x", 125)) +
+				strings.Repeat(frame(0x00, strings.Repeat("x", 125)), 8), 1009},
+		{"F10_fragments_without_end",
+			frame(0x02, "") + strings.Repeat(frame(0x00, ""), 256), 1008},
+		{"F12_pong_inside_a_split_character",
+			frame(0x01, "\xe2\x82") + frame(0x8A, "") + frame(0x80, "x"), 1007},
+		{"F02_rsv2_beside_rsv1", frame(0xE1, "\xf2\x00"), 1002},
+		{"D07_rsv1_on_a_ping", frame(0xC9, "x"), 1002},
+		{"D07_rsv1_on_a_continuation", frame(0x41, "\xf2") + frame(0xC0, "\x00"), 1002},
+		{"D06_reserved_block", frame(0xC1, "\xff\xff\xff\xff"), 1007},
+		{"D06_cut_short", frame(0xC1, "\xf2\x48"), 1007},
+		{"D06_junk_behind_the_final_block", frame(0xC1, "\x4b\x04\x00\xff\xff"), 1007},
+		{"F12_invalid_once_inflated", frame(0xC1, "\x00\x01\x00\xfe\xff\xff\x00"), 1007},
+		{"D01_bomb", longFrame(0xC2, bomb), 1009},
+		{"D01_bomb_in_fragments",
+			longFrame(0x42, bomb[:half]) + longFrame(0x80, bomb[half:]), 1009},
+	}
+	onEachEngine(t, func(c *Config) { c.MessageBytesMax = 1000 }, func(t *testing.T, g *Gateway) {
+		meetAll(t, rows, func(t *testing.T) net.Conn {
+			return joinPacked(t, g, "/echo", "permessage-deflate").c
+		})
+	})
+}
+
+// longFrame is a client frame with a zero mask and two bytes of length.
+func longFrame(first byte, payload string) string {
+	return string([]byte{first, 0xfe, byte(len(payload) >> 8), byte(len(payload)), 0, 0, 0, 0}) + payload
+}
+
+// deflated is the payload of a compressed message.
+func deflated(p []byte) string {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		panic(err) // the level is valid
+	}
+	w.Write(p)
+	w.Flush()
+	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")
 }
 
 func TestF18_every_split_gives_the_same(t *testing.T) {

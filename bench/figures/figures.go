@@ -51,7 +51,8 @@ func Names() (names []string) {
 }
 
 // Run measures, and tells progress line by line. only names the measurements, all if it is empty.
-// Every run has a fresh process. A run that fails ends it all: a table with holes compares nothing.
+// Every run has a fresh process, and every round begins with another server, so that none always has
+// the same place. A run that fails ends it all: a table with holes compares nothing.
 func Run(ctx context.Context, servers []Server, scale Scale, only []string, progress io.Writer) (
 	*Result, error) {
 	r := &Result{Scale: scale, Servers: servers, Samples: map[string]map[string][]sample{}}
@@ -74,7 +75,8 @@ func Run(ctx context.Context, servers []Server, scale Scale, only []string, prog
 	}
 	for round := range scale.Rounds {
 		for _, m := range chosen {
-			for _, s := range servers {
+			for i := range servers {
+				s := servers[(round+i)%len(servers)]
 				if !m.peers && !s.Compress {
 					continue
 				}

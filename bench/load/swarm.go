@@ -44,6 +44,7 @@ type Swarm struct {
 	engine poller.Engine
 	lanes  []lane
 
+	dials sync.WaitGroup
 	slots chan struct{} // one for every handshake under way
 	next  atomic.Int64  // number of the next connection
 	open  atomic.Int64
@@ -101,7 +102,7 @@ func (s *Swarm) Connect(ctx context.Context, n int) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		go s.dial(int(s.next.Add(1) - 1))
+		s.dials.Go(func() { s.dial(int(s.next.Add(1) - 1)) })
 	}
 	// All slots together mean that nothing is under way.
 	for i := range cap(s.slots) {
@@ -217,5 +218,9 @@ type runner func()
 // Run implements poller.Runner.
 func (r runner) Run() { r() }
 
-// Close cuts every connection and ends the loops.
-func (s *Swarm) Close() error { return s.engine.Close() }
+// Close cuts every connection and ends the loops. It waits for connects that are under way. Connect
+// must have returned; further calls of Close do nothing.
+func (s *Swarm) Close() error {
+	s.dials.Wait()
+	return s.engine.Close()
+}

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -10,27 +11,38 @@ import (
 	"sluice/gateway/wire"
 )
 
-// Fanout lets one client of a room publish at a rate; the others check that they get every message
-// once and in order. It is a load.Script. Messages that come compressed are counted unchecked.
+// Fanout lets one client of a room publish, at a rate or as fast as the server delivers; the others
+// check that they get every message once and in order. It is a load.Script. Messages that come
+// compressed are counted unchecked.
 type Fanout struct {
 	size      int
 	publisher *load.Client
 	ready     chan struct{} // closed when the publisher is open
 	tallies   []tally
-	sent      uint32
+	sent      atomic.Uint32 // number of the next message; only the publisher's loop changes it
+	seen      atomic.Uint32 // number of the message that the witness waits for
+	progress  chan struct{} // holds one when seen has changed
 }
 
+// The first connections of a swarm have roles. What the witness has received makes room for more in
+// the window of a flood.
+const (
+	publisherIndex = 0
+	witnessIndex   = 1
+)
+
 // NewFanout makes a fan-out of messages of size bytes for a swarm of so many loops. The first
-// connection of the swarm is the publisher.
+// connection of the swarm is the publisher, all others receive.
 func NewFanout(lanes, size int) *Fanout {
 	return &Fanout{
 		size: max(size, stampBytes), ready: make(chan struct{}), tallies: newTallies(lanes),
+		progress: make(chan struct{}, 1),
 	}
 }
 
 // Open implements load.Script.
 func (f *Fanout) Open(c *load.Client) {
-	if c.Index == 0 {
+	if c.Index == publisherIndex {
 		f.publisher = c
 		close(f.ready)
 		return
@@ -66,6 +78,13 @@ func (f *Fanout) Message(c *load.Client, ev wire.Event) {
 		t.lost.Add(uint64(seq - r.next))
 	}
 	r.next, r.known = seq+1, true
+	if c.Index == witnessIndex {
+		f.seen.Store(r.next)
+		select {
+		case f.progress <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Closed implements load.Script.
@@ -92,10 +111,8 @@ const pace = time.Millisecond
 // it can: what a stall holds up is sent late, not left out. It returns how many were sent.
 func (f *Fanout) Publish(ctx context.Context, s *load.Swarm, rate float64, d time.Duration) (
 	uint64, error) {
-	select {
-	case <-f.ready:
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	if err := f.awaitPublisher(ctx); err != nil {
+		return 0, err
 	}
 	begin := now()
 	every := time.Duration(float64(time.Second) / rate)
@@ -121,10 +138,59 @@ func (f *Fanout) Publish(ctx context.Context, s *load.Swarm, rate float64, d tim
 	return total, nil
 }
 
+// stall is how long a flood waits for its witness. What is missing then is lost; the next message
+// that arrives makes the gap visible.
+const stall = time.Second
+
+// Flood keeps window messages on their way for a time: one of the receivers, the second connection of
+// the swarm, makes room for the next with each that it gets. It returns how many were sent. It must
+// not run beside another Flood or Publish, nor compressed.
+func (f *Fanout) Flood(ctx context.Context, s *load.Swarm, window uint32, d time.Duration) (
+	uint64, error) {
+	if err := f.awaitPublisher(ctx); err != nil {
+		return 0, err
+	}
+	end, stalled := time.NewTimer(d), time.NewTimer(stall)
+	defer end.Stop()
+	defer stalled.Stop()
+	first := f.sent.Load()
+	sent, arrived := first, first
+	for {
+		if room := arrived + window - sent; room > 0 {
+			sent += room
+			s.Post(f.publisher, func() {
+				for range room {
+					f.publish(now())
+				}
+			})
+		}
+		select {
+		case <-f.progress:
+			arrived = max(arrived, f.seen.Load())
+		case <-stalled.C:
+			arrived = sent
+		case <-end.C:
+			return uint64(sent - first), nil
+		case <-ctx.Done():
+			return uint64(sent - first), ctx.Err()
+		}
+		stalled.Reset(stall)
+	}
+}
+
+func (f *Fanout) awaitPublisher(ctx context.Context) error {
+	select {
+	case <-f.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // publish sends the next message. It runs on the publisher's loop.
 func (f *Fanout) publish(planned time.Duration) {
 	t := &f.tallies[f.publisher.Lane()]
-	t.scratch = appendStamped(t.scratch[:0], planned, f.sent, f.size)
-	f.sent++
+	t.scratch = appendStamped(t.scratch[:0], planned, f.sent.Load(), f.size)
+	f.sent.Add(1)
 	f.publisher.Send(wire.OpText, t.scratch)
 }

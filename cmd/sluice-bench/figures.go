@@ -52,7 +52,7 @@ func figuresCommand() *cobra.Command {
 	f.StringSliceVar(&only, "only", nil,
 		"measurements, comma-separated; all of: "+strings.Join(figures.Names(), ", "))
 	f.IntVar(&scale.Rounds, "rounds", 3, "rounds; the table has their medians")
-	f.DurationVar(&scale.Duration, "duration", 3*time.Second, "of one run under load")
+	f.DurationVar(&scale.Duration, "duration", 2*time.Second, "of one run under load")
 	f.IntVar(&scale.Connections, "connections", 15_000, "of the idle measurement")
 	return c
 }
