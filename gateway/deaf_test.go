@@ -45,11 +45,12 @@ func TestM01_queues_share_what_is_published(t *testing.T) {
 	}
 }
 
-// deaf opens a chat of a client that reads no message, and whose kernel takes little.
-func deaf(t *testing.T, g *Gateway, target string) net.Conn {
+// deaf opens a chat of a client that reads no message, and whose kernel keeps buffer bytes for it. With
+// a small buffer it could not catch up later: every segment would wait for a probe of its window.
+func deaf(t *testing.T, g *Gateway, target string, buffer int) net.Conn {
 	t.Helper()
 	c := dialRaw(t, g)
-	if err := c.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+	if err := c.(*net.TCPConn).SetReadBuffer(buffer); err != nil {
 		t.Fatal(err)
 	}
 	io.WriteString(c, upgradeRequest(target))
@@ -122,7 +123,7 @@ func TestM01_readers_that_never_read_are_evicted(t *testing.T) {
 	onEachEngine(t, func(c *Config) { c.MessageRate = 0 }, func(t *testing.T, g *Gateway) {
 		alice, healthy := join(t, g, "/chat/alice"), join(t, g, "/chat/healthy")
 		for i := range readers {
-			deaf(t, g, fmt.Sprint("/chat/deaf", i))
+			deaf(t, g, fmt.Sprint("/chat/deaf", i), 4<<10)
 		}
 		before := heap()
 		publishNumbered(t, alice, healthy)
@@ -143,7 +144,7 @@ func TestSlowReadersThatAreKept(t *testing.T) {
 			change := func(c *Config) { c.MessageRate, c.SlowConsumer = 0, policy }
 			onEachEngine(t, change, func(t *testing.T, g *Gateway) {
 				alice, healthy := join(t, g, "/chat/alice"), join(t, g, "/chat/healthy")
-				slow := deaf(t, g, "/chat/slow")
+				slow := deaf(t, g, "/chat/slow", 256<<10)
 				publishNumbered(t, alice, healthy)
 				settled(t, "offered to both", func() bool { return deliveries(g) == 2*numberedCount })
 				dropped := slowCount(g, policy)
@@ -170,7 +171,7 @@ func readNumbered(t *testing.T, c net.Conn, n int) (got, last int) {
 	frame := make([]byte, 4+len(author)+numberedBytes)
 	for ; got < n; got++ {
 		if _, err := io.ReadFull(c, frame); err != nil {
-			t.Fatalf("after %d messages: %v", got, err)
+			t.Fatalf("after %d of %d messages, the last %d: %v", got, n, last, err)
 		}
 		var i int
 		size := int(binary.BigEndian.Uint16(frame[2:]))

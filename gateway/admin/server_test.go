@@ -340,8 +340,10 @@ func TestProfileOutlastsTimeouts(t *testing.T) {
 		began := time.Now()
 		io.WriteString(c, "GET /debug/pprof/mutex?seconds=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		status, body := answer(t, c)
-		if status != http.StatusOK || time.Since(began) != time.Minute {
-			t.Errorf("%d after %v: %q", status, time.Since(began), body)
+		// The runtime's own locks may take a little of the bubble's time, too.
+		if took := time.Since(began); status != http.StatusOK || took < time.Minute ||
+			took > 2*time.Minute {
+			t.Errorf("%d after %v: %q", status, took, body)
 		}
 	})
 }
