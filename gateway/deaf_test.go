@@ -45,8 +45,8 @@ func TestM01_queues_share_what_is_published(t *testing.T) {
 	}
 }
 
-// deaf opens a chat of a client that reads no message, and whose kernel keeps buffer bytes for it. With
-// a small buffer it could not catch up later: every segment would wait for a probe of its window.
+// deaf opens a chat of a client that reads no message, and whose kernel keeps buffer bytes for it.
+// With few it could not catch up later: every segment would wait for a probe of its window.
 func deaf(t *testing.T, g *Gateway, target string, buffer int) net.Conn {
 	t.Helper()
 	c := dialRaw(t, g)
@@ -120,7 +120,7 @@ func deliveries(g *Gateway) (n uint64) {
 
 func TestM01_readers_that_never_read_are_evicted(t *testing.T) {
 	const readers = 50
-	onEachEngine(t, func(c *Config) { c.MessageRate = 0 }, func(t *testing.T, g *Gateway) {
+	onEachEngine(t, func(c *Config) { c.MessageRate, c.PingInterval = 0, 0 }, func(t *testing.T, g *Gateway) {
 		alice, healthy := join(t, g, "/chat/alice"), join(t, g, "/chat/healthy")
 		for i := range readers {
 			deaf(t, g, fmt.Sprint("/chat/deaf", i), 4<<10)
@@ -141,7 +141,7 @@ func TestM01_readers_that_never_read_are_evicted(t *testing.T) {
 func TestSlowReadersThatAreKept(t *testing.T) {
 	for _, policy := range slowPolicies[1:] {
 		t.Run(string(policy), func(t *testing.T) {
-			change := func(c *Config) { c.MessageRate, c.SlowConsumer = 0, policy }
+			change := func(c *Config) { c.MessageRate, c.PingInterval, c.SlowConsumer = 0, 0, policy }
 			onEachEngine(t, change, func(t *testing.T, g *Gateway) {
 				alice, healthy := join(t, g, "/chat/alice"), join(t, g, "/chat/healthy")
 				slow := deaf(t, g, "/chat/slow", 256<<10)

@@ -16,7 +16,10 @@ import (
 	"sluice/poller/pollertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, pollertest.IgnoreNetpoll()) }
+// Two goroutines of ants run from the start of a process until the first pool is made.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), pollertest.IgnoreNetpoll())
+}
 
 // quick is a configuration without the delays of production.
 func quick() Config {

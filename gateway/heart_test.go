@@ -251,3 +251,27 @@ func TestF16_control_frame_flood_is_limited(t *testing.T) {
 		t.Errorf("past the burst: %+v", h)
 	}
 }
+
+// A peer that the gateway itself does not read from cannot meet a deadline.
+func TestDeadlinesWaitWhileReadingIsHeld(t *testing.T) {
+	cfg := quick()
+	cfg.PingInterval, cfg.IdleTimeout, cfg.MessageTimeout = 0, 10*time.Second, 10*time.Second
+	s := newStage(t, cfg)
+	p := s.join("/chat/alice")
+	p.Deliver([]byte("\x01\x81abcd\x00")) // the beginning of a message
+	s.session(p, func(v *session) { v.hold(holdHub) })
+	s.fake.Advance(time.Minute)
+	if p.FIN() || p.closed() {
+		t.Fatal("ended for what the gateway has held up")
+	}
+	p.Deliver([]byte("\x80\x81abcd\x00"))
+	s.session(p, func(v *session) { v.release(holdHub) })
+	s.fake.Advance(9 * time.Second)
+	if p.FIN() || p.closed() {
+		t.Fatal("ended although the message came as soon as it was read")
+	}
+	s.fake.Advance(2 * time.Second)
+	if h := p.hear(); h.code != 1000 {
+		t.Errorf("idle again after the release, it was told %+v", h)
+	}
+}

@@ -87,8 +87,8 @@ func hostiles() []hostile {
 	}
 }
 
-// meet plays a row on an open session: whole, byte by byte, or behind a message that must be answered
-// first.
+// meet plays a row on an open session: whole, byte by byte, or behind a message that must be
+// answered first.
 func (h hostile) meet(t *testing.T, c net.Conn, mode string) {
 	t.Helper()
 	answered := ""
@@ -161,7 +161,8 @@ func TestHostileMessages(t *testing.T) {
 
 // longFrame is a client frame with a zero mask and two bytes of length.
 func longFrame(first byte, payload string) string {
-	return string([]byte{first, 0xfe, byte(len(payload) >> 8), byte(len(payload)), 0, 0, 0, 0}) + payload
+	n := len(payload)
+	return string([]byte{first, 0xfe, byte(n >> 8), byte(n), 0, 0, 0, 0}) + payload
 }
 
 // deflated is the payload of a compressed message.
@@ -248,7 +249,9 @@ func TestH23_aborts_at_every_point_leave_nothing(t *testing.T) {
 	request := upgradeRequest("/chat/alice?room=aborts")
 	half := wire.AppendMaskedFrame(nil, wire.OpText, false, [4]byte{1, 2, 3, 4}, []byte("half"))
 	stages := []string{"", request[:40], request, request + string(half[:7]), request + string(half)}
-	limits := func(c *Config) { c.LimitLoopback, c.AcceptRatePerIP, c.ConnectionsPerIPMax = true, 0, 5000 }
+	limits := func(c *Config) {
+		c.LimitLoopback, c.AcceptRatePerIP, c.ConnectionsPerIPMax = true, 0, 5000
+	}
 	onEachEngine(t, limits, func(t *testing.T, g *Gateway) {
 		before := openDescriptors(t)
 		var crowd sync.WaitGroup

@@ -36,6 +36,14 @@ func TestAdminListenerShowsTheGateway(t *testing.T) {
 	alice.next()
 	alice.send(wire.OpText, "hello")
 	bob.wantMessage("alice: hello")
+	// A read is counted when all of it has been handled.
+	settled(t, "counted", func() bool {
+		n := uint64(0)
+		for i := range g.lanes {
+			n += g.metrics.Shard(i).ReceivedText.Load()
+		}
+		return n == 1
+	})
 
 	_, text := ask(t, g, "/metrics")
 	for _, line := range []string{

@@ -224,6 +224,9 @@ func (s *session) release(why hold) {
 	}
 	if s.held == 0 {
 		s.conn.Resume()
+		if why&^holdYield != 0 {
+			s.renewDeadlines()
+		}
 	}
 }
 

@@ -62,19 +62,29 @@ func (s *session) OnTimer() {
 	s.schedule()
 }
 
+// renewDeadlines gives the peer its time again that reading was held.
+func (s *session) renewDeadlines() {
+	s.messaged = s.lane.tick()
+	if s.assembled != 0 {
+		s.assembled = s.lane.tick() + ticks(s.lane.cfg().MessageTimeout)
+	}
+	s.schedule()
+}
+
 func due(at, now uint32) bool { return at != 0 && at <= now }
 
-// checkOpen acts on every deadline of an open session that has passed.
+// checkOpen acts on every deadline of an open session that has passed. While reading is held the
+// peer cannot meet those that are about what it sends; they begin anew when that ends.
 func (s *session) checkOpen(now uint32) {
 	cfg := s.lane.cfg()
 	switch {
 	case due(s.quit, now):
 		s.end(endDrain)
 		return
-	case due(s.assembled, now):
+	case s.held == 0 && due(s.assembled, now):
 		s.end(endMessageTimeout)
 		return
-	case cfg.IdleTimeout > 0 && due(s.messaged+ticks(cfg.IdleTimeout), now):
+	case s.held == 0 && cfg.IdleTimeout > 0 && due(s.messaged+ticks(cfg.IdleTimeout), now):
 		s.end(endIdle)
 		return
 	case s.blocked && s.stalled(cfg):
@@ -123,9 +133,11 @@ func (s *session) schedule() {
 	consider(s.quit)
 	if s.state == stateOpen {
 		consider(s.beat)
-		consider(s.assembled)
-		if idle := s.lane.cfg().IdleTimeout; idle > 0 {
-			consider(s.messaged + ticks(idle))
+		if s.held == 0 {
+			consider(s.assembled)
+			if idle := s.lane.cfg().IdleTimeout; idle > 0 {
+				consider(s.messaged + ticks(idle))
+			}
 		}
 		if s.blocked {
 			consider(now + ticks(blockedCheck))
