@@ -21,12 +21,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), pollertest.IgnoreNetpoll())
 }
 
-// quick is a configuration without the delays of production.
+// quick is a configuration without the delays of production, and without pings, which would come
+// between the messages now and then.
 func quick() Config {
 	cfg := DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.Admin = ""
 	cfg.DrainDuration = 0
+	cfg.PingInterval = 0
 	return cfg
 }
 

@@ -9,8 +9,15 @@ import (
 	"sluice/gateway/wire"
 )
 
+// beating is quick with a heart.
+func beating() Config {
+	cfg := quick()
+	cfg.PingInterval = DefaultConfig().PingInterval
+	return cfg
+}
+
 func TestR07_half_open_peers_are_gone_after_35_seconds(t *testing.T) {
-	s := newStage(t, quick())
+	s := newStage(t, beating())
 	type life struct {
 		*actor
 		asked time.Duration // when it got its ping
@@ -54,7 +61,7 @@ func TestR07_whatever_arrives_proves_life(t *testing.T) {
 	}
 	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
-			cfg := quick()
+			cfg := beating()
 			cfg.MessageTimeout = time.Hour
 			cfg.FragmentsMax = 0
 			s := newStage(t, cfg)
@@ -80,7 +87,7 @@ func TestR07_whatever_arrives_proves_life(t *testing.T) {
 }
 
 func TestR06_first_pings_are_spread(t *testing.T) {
-	s := newStage(t, quick())
+	s := newStage(t, beating())
 	const peers, seconds = 5000, 25
 	all := make([]*actor, peers)
 	for i := range all {
@@ -104,7 +111,7 @@ func TestR06_first_pings_are_spread(t *testing.T) {
 }
 
 func TestR06_later_pings_are_jittered_early_never_late(t *testing.T) {
-	s := newStage(t, quick())
+	s := newStage(t, beating())
 	p := s.join("/echo")
 	var last time.Duration
 	seen := map[time.Duration]bool{}
