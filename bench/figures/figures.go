@@ -4,11 +4,15 @@ package figures
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"time"
 )
+
+// ErrUnknown says that there is no such measurement.
+var ErrUnknown = errors.New("unknown measurement")
 
 // Server is a server to be measured. Command starts it; it must say "ws://host:port" on its
 // standard output and end on SIGINT.
@@ -51,7 +55,7 @@ func Names() (names []string) {
 }
 
 // Run measures, and tells progress line by line. only names the measurements, all if it is empty.
-// Every run has a fresh process, and every round begins with another server, so that none always has
+// Every run has a fresh process. Every round begins with another server, so that none always has
 // the same place. A run that fails ends it all: a table with holes compares nothing.
 func Run(ctx context.Context, servers []Server, scale Scale, only []string, progress io.Writer) (
 	*Result, error) {
@@ -60,7 +64,7 @@ func Run(ctx context.Context, servers []Server, scale Scale, only []string, prog
 	if len(only) > 0 {
 		for _, name := range only {
 			if !slices.Contains(Names(), name) {
-				return nil, fmt.Errorf("there is no measurement %q; there are %v", name, Names())
+				return nil, fmt.Errorf("%w %q; there are %v", ErrUnknown, name, Names())
 			}
 		}
 		chosen = slices.DeleteFunc(chosen, func(m measurement) bool {

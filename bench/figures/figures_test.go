@@ -5,16 +5,21 @@ package figures
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"sluice/bench/benchtest"
 	"sluice/bench/floor"
 )
 
@@ -29,6 +34,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	case "mute":
 		return
+	case "deaf":
+		signal.Ignore(os.Interrupt)
+		fmt.Println("ws://127.0.0.1:1")
+		select {}
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -47,7 +56,8 @@ func TestEveryMeasurementOfTheFloor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	// Resident memory of so few connections is all noise, and takes its time to settle.
-	names := []string{"echo", "pipelined", "echo16k", "fanout", "flooded", "handshake", "deflate512"}
+	fanouts := []string{"fanout", "flooded", "saturated"}
+	names := append([]string{"echo", "pipelined", "echo16k", "handshake", "deflate512"}, fanouts...)
 	var progress bytes.Buffer
 	r, err := Run(ctx, servers, scale, names, &progress)
 	if err != nil {
@@ -64,7 +74,7 @@ func TestEveryMeasurementOfTheFloor(t *testing.T) {
 		if len(samples) != 1 || samples[0].Value <= 0 || samples[0].Messages == 0 {
 			t.Errorf("%s: %+v", name, samples)
 		}
-		if d := samples[0].Delivered; strings.HasPrefix(name, "f") && d != 1 {
+		if d := samples[0].Delivered; slices.Contains(fanouts, name) && d != 1 {
 			t.Errorf("%s: %.3f delivered by a server that loses nothing", name, d)
 		}
 	}
@@ -75,7 +85,7 @@ func TestEveryMeasurementOfTheFloor(t *testing.T) {
 
 func TestRunRefusesUnknownMeasurements(t *testing.T) {
 	_, err := Run(context.Background(), nil, Scale{Rounds: 1}, []string{"ekko"}, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), `"ekko"`) {
+	if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), `"ekko"`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -86,6 +96,78 @@ func TestChildThatSaysNothing(t *testing.T) {
 	}
 	if _, err := startChild(context.Background(), []string{"/nonexistent"}); err == nil {
 		t.Error("a missing binary was started")
+	}
+}
+
+func TestChildrenEnd(t *testing.T) {
+	for _, role := range []string{"floor", "deaf"} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			c, err := startChild(context.Background(), self(role))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.stop()
+			if c.cmd.ProcessState == nil {
+				t.Error("it was left behind")
+			}
+			if _, err := c.rss(); err == nil {
+				t.Error("it has memory still")
+			}
+		})
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	first := writerFunc(func(p []byte) (int, error) {
+		cancel() // while the second round begins
+		return len(p), nil
+	})
+	servers := []Server{{Name: "floor", Command: self("floor"), Reference: true}}
+	scale := Scale{Rounds: 100, Duration: 100 * time.Millisecond, Connections: 300}
+	if _, err := Run(ctx, servers, scale, []string{"echo"}, first); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// What a server does wrong is in the sample, or there is none. This process stands for the server.
+func TestFanoutOfAFaultyServer(t *testing.T) {
+	me, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name      string
+		faults    benchtest.Faults
+		delivered float64
+		wrong     string
+	}{
+		{"honest", benchtest.Faults{}, 1, ""},
+		{"drops_one_percent", benchtest.Faults{DropEvery: 100}, 0.99, ""},
+		{"repeats", benchtest.Faults{RepeatEvery: 100}, 0, "repeated messages"},
+		{"garbles", benchtest.Faults{Garble: true}, 0, "wrong and 0 repeated"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := benchtest.New(t, tt.faults)
+			c := &child{cmd: &exec.Cmd{Process: me}, base: "ws://" + s.Addr}
+			// 1.1 s with what comes before and after: 2,200 messages.
+			scale := Scale{Duration: 100 * time.Millisecond}
+			got, err := fanout(room{receivers: 5, size: 128, rate: 2000})(t.Context(), c, scale)
+			if tt.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.wrong) {
+					t.Errorf("got %v, want %q", err, tt.wrong)
+				}
+				return
+			}
+			if err != nil || got.Delivered != tt.delivered || got.P99 <= 0 {
+				t.Errorf("%+v, %v; want %v delivered", got, err, tt.delivered)
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"sluice/bench/load"
@@ -31,6 +32,10 @@ const (
 	// it counts.
 	settle = 2 * time.Second
 	warm   = 500 * time.Millisecond
+	// quiet is how long nothing may arrive before what is missing counts as lost, and arrivals how
+	// long the clients get in all to catch up.
+	quiet    = 500 * time.Millisecond
+	arrivals = 20 * time.Second
 )
 
 func measurements() []measurement {
@@ -43,13 +48,16 @@ func measurements() []measurement {
 		{"echo16k", "us/msg", "echo of 16 KiB, 50 connections, 1 in flight", true,
 			echo(50, 16<<10, 1)},
 		{"fanout", "us/dlv", "128 B to 1000 receivers, 20 a second", true,
-			fanout(1000, 20, 128, "")},
+			fanout(room{receivers: 1000, size: 128, rate: 20})},
 		{"flooded", "us/dlv", "128 B to 500 receivers, 1000 a second", true,
-			fanout(500, 1000, 128, "")},
+			fanout(room{receivers: 500, size: 128, rate: 1000})},
+		{"saturated", "us/dlv", "128 B to 500 receivers, 64 messages on their way", true,
+			fanout(room{receivers: 500, size: 128, window: 64})},
 		{"plain512", "us/dlv", "512 B to 500 receivers, 100 a second", true,
-			fanout(500, 100, 512, "")},
+			fanout(room{receivers: 500, size: 512, rate: 100})},
 		{"deflate512", "us/dlv", "the same, compressed", false,
-			fanout(500, 100, 512, "permessage-deflate; server_no_context_takeover")},
+			fanout(room{receivers: 500, size: 512, rate: 100,
+				extensions: "permessage-deflate; server_no_context_takeover"})},
 		{"handshake", "us/conn", "handshakes as fast as they are accepted", true,
 			measureHandshakes},
 	}
@@ -131,20 +139,32 @@ func echo(conns, size, inFlight int) func(context.Context, *child, Scale) (sampl
 	}
 }
 
-func fanout(receivers int, rate float64, size int, extensions string) func(
-	context.Context, *child, Scale) (sample, error) {
+// room is the load of a fan-out: one client publishes, the others receive.
+type room struct {
+	receivers, size int
+	rate            float64 // messages a second
+	window          uint32  // without a rate: messages on their way
+	extensions      string
+}
+
+func fanout(l room) func(context.Context, *child, Scale) (sample, error) {
 	return func(ctx context.Context, c *child, scale Scale) (m sample, err error) {
-		f := scenario.NewFanout(1, size)
-		s, err := swarm(ctx, c, "/chat/u{i}?room=bench", receivers+1,
-			load.Config{Script: f, Extensions: extensions})
+		f := scenario.NewFanout(1, l.size)
+		s, err := swarm(ctx, c, "/chat/u{i}?room=bench", l.receivers+1,
+			load.Config{Script: f, Extensions: l.extensions})
 		if err != nil {
 			return m, err
 		}
-		counts, sent, m, err := publishAndMeasure(ctx, c, f, s, rate, scale.Duration)
+		m, sent, err := publishAndMeasure(ctx, c, f, s, l, scale.Duration)
+		want := sent * uint64(l.receivers)
+		if err == nil {
+			err = awaitArrivals(ctx, want, func() uint64 { return f.Counts().Received })
+		}
 		if err := errors.Join(err, s.Close()); err != nil {
 			return m, err
 		}
-		m.Delivered = float64(counts.Received) / float64(sent*uint64(receivers))
+		counts := f.Counts()
+		m.Delivered = float64(counts.Received) / float64(want)
 		m.P99 = float64(f.Latency().ValueAtQuantile(99))
 		if counts.Broken+counts.Repeated > 0 {
 			return m, fmt.Errorf("%d wrong and %d repeated messages",
@@ -155,23 +175,39 @@ func fanout(receivers int, rate float64, size int, extensions string) func(
 }
 
 // publishAndMeasure publishes for d, and a little longer than what is measured.
-func publishAndMeasure(ctx context.Context, c *child, f *scenario.Fanout, s *load.Swarm,
-	rate float64, d time.Duration) (counts scenario.Counts, sent uint64, m sample, err error) {
-	type result struct {
-		sent uint64
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		sent, err := f.Publish(ctx, s, rate, warm+d+warm)
-		done <- result{sent, err}
-	}()
+func publishAndMeasure(ctx context.Context, c *child, f *scenario.Fanout, s *load.Swarm, l room,
+	d time.Duration) (m sample, sent uint64, err error) {
+	var failed error
+	var publisher sync.WaitGroup
+	publisher.Go(func() {
+		if l.rate > 0 {
+			sent, failed = f.Publish(ctx, s, l.rate, warm+d+warm)
+		} else {
+			sent, failed = f.Flood(ctx, s, l.window, warm+d+warm)
+		}
+	})
 	m, err = processor(ctx, c, d, func() uint64 { return f.Counts().Received })
-	r := <-done
-	if err = errors.Join(err, r.err); err == nil {
-		err = pause(ctx, warm) // for what is still on its way
+	publisher.Wait()
+	return m, sent, errors.Join(err, failed)
+}
+
+// awaitArrivals waits for what is still on its way: a client that is behind loses nothing.
+func awaitArrivals(ctx context.Context, want uint64, count func() uint64) error {
+	const look = 20 * time.Millisecond
+	seen, since := count(), time.Now()
+	for end := since.Add(arrivals); seen < want && time.Now().Before(end); {
+		if err := pause(ctx, look); err != nil {
+			return err
+		}
+		now := count()
+		if now == seen && time.Since(since) >= quiet {
+			break
+		}
+		if now != seen {
+			seen, since = now, time.Now()
+		}
 	}
-	return f.Counts(), r.sent, m, err
+	return nil
 }
 
 // measureIdle takes the slope of the resident memory over the number of connections.
@@ -186,7 +222,7 @@ func measureIdle(ctx context.Context, c *child, scale Scale) (m sample, err erro
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	var xs, ys []float64
-	for _, part := range []int{15, 5, 3, 1} {
+	for _, part := range []int{15, 3, 1} {
 		n := scale.Connections / part
 		if err := s.Connect(ctx, n-s.Open()); err != nil {
 			return m, err

@@ -18,7 +18,8 @@ const backlog = 4096
 // of them fails. ready gets the bound address. The kernel deals new connections to the loops, and
 // no message passes from one loop to another.
 //
-// A loop occupies a processor of the Go runtime even while it waits: GOMAXPROCS should exceed loops.
+// A loop occupies a processor of the Go runtime even while it waits: GOMAXPROCS should exceed
+// loops.
 func Run(ctx context.Context, addr string, loops int, ready func(addr string)) error {
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil || !at.Addr().Is4() {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"sluice/bench/benchtest"
 	"sluice/gateway/wire"
@@ -176,5 +177,51 @@ func TestWrongAnswersFailTheHandshake(t *testing.T) {
 			}
 			<-served
 		})
+	}
+}
+
+func TestErrorsSayWhatMendsThem(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"own_descriptors", unix.EMFILE, "out of descriptors; raise ulimit -n"},
+		{"descriptors_of_the_system", unix.ENFILE, "out of descriptors"},
+		{"ports", unix.EADDRNOTAVAIL, "out of ports; widen net.ipv4.ip_local_port_range"},
+		{"refused", unix.ECONNREFUSED, "nobody listens there"},
+		{"silence", unix.ETIMEDOUT, "no answer within 10s"},
+		{"another", unix.EHOSTUNREACH, "connect: no route to host"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := explain("connect", tt.err); !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %q, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// Every connection of a block has a port of its own; the next block leaves from the next address.
+func TestSourcesSpread(t *testing.T) {
+	server := benchtest.New(t, benchtest.Faults{})
+	target, err := ParseTarget(server.URL("/echo"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range map[int][4]byte{
+		0:                    {127, 0, 0, 2},
+		portsPerSource - 1:   {127, 0, 0, 2},
+		portsPerSource:       {127, 0, 0, 3},
+		254 * portsPerSource: {127, 0, 1, 0},
+	} {
+		fd, err := dial(target, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, err := unix.Getsockname(fd)
+		unix.Close(fd)
+		if err != nil || from.(*unix.SockaddrInet4).Addr != want {
+			t.Errorf("connection %d leaves from %v, %v, want %v", i, from, err, want)
+		}
 	}
 }

@@ -142,9 +142,9 @@ func (f *Fanout) Publish(ctx context.Context, s *load.Swarm, rate float64, d tim
 // that arrives makes the gap visible.
 const stall = time.Second
 
-// Flood keeps window messages on their way for a time: one of the receivers, the second connection of
-// the swarm, makes room for the next with each that it gets. It returns how many were sent. It must
-// not run beside another Flood or Publish, nor compressed.
+// Flood keeps window messages on their way for a time: one of the receivers, the second connection
+// of the swarm, makes room for the next with each that it gets. It returns how many were sent. It
+// must not run beside another Flood or Publish, nor compressed.
 func (f *Fanout) Flood(ctx context.Context, s *load.Swarm, window uint32, d time.Duration) (
 	uint64, error) {
 	if err := f.awaitPublisher(ctx); err != nil {

@@ -126,3 +126,67 @@ func TestFanoutTellsWhatAServerDoesWrong(t *testing.T) {
 		})
 	}
 }
+
+func TestFloodKeepsItsWindow(t *testing.T) {
+	const receivers, window = 5, 8
+	for _, tt := range []struct {
+		name   string
+		faults benchtest.Faults
+		lossy  bool
+	}{
+		{"honest", benchtest.Faults{}, false},
+		{"drops_one_percent", benchtest.Faults{DropEvery: 100}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := NewFanout(1, 128)
+			s := connect(t, benchtest.New(t, tt.faults), "/chat", receivers+1, f)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			sent, err := f.Flood(ctx, s, window, time.Second/5)
+			if err != nil || sent < 200 {
+				t.Fatalf("sent %d: %v", sent, err)
+			}
+			if onTheirWay := sent - uint64(f.seen.Load()); onTheirWay > window {
+				t.Errorf("%d messages on their way", onTheirWay)
+			}
+			dropped := uint64(0)
+			if tt.lossy {
+				dropped = sent / 100
+			}
+			await(t, "every message", func() bool {
+				return f.Counts().Received >= receivers*(sent-dropped)
+			})
+			s.Close()
+			got := f.Counts()
+			if got.Received != receivers*(sent-dropped) || got.Repeated+got.Broken > 0 {
+				t.Errorf("sent %d: %+v", sent, got)
+			}
+			if got.Lost > receivers*dropped || got.Lost+receivers < receivers*dropped {
+				t.Errorf("%d of %d counted as lost", got.Lost, receivers*dropped)
+			}
+		})
+	}
+}
+
+// A server that delivers nothing gets one window, and another one when the first is given up.
+func TestFloodOfAServerThatDeliversNothing(t *testing.T) {
+	f := NewFanout(1, 128)
+	s := connect(t, benchtest.New(t, benchtest.Faults{DropEvery: 1}), "/chat", 2, f)
+	sent, err := f.Flood(t.Context(), s, 8, stall+stall/2)
+	if err != nil || sent != 16 {
+		t.Errorf("sent %d: %v", sent, err)
+	}
+}
+
+func TestFloodEndsWithItsContext(t *testing.T) {
+	f := NewFanout(1, 128)
+	s := connect(t, benchtest.New(t, benchtest.Faults{}), "/chat", 2, f)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := f.Flood(ctx, s, 8, patience); err != context.Canceled {
+		t.Errorf("got %v", err)
+	}
+	if _, err := NewFanout(1, 128).Publish(ctx, s, 10, patience); err != context.Canceled {
+		t.Errorf("got %v without a publisher", err)
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,11 +28,12 @@ type report struct {
 
 // machine says where a run took place.
 type machine struct {
-	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"`
-	Kernel string `json:"kernel"`
-	Go     string `json:"go"`
-	Commit string `json:"commit"`
+	CPU      string `json:"cpu"`
+	Cores    int    `json:"cores"`
+	Kernel   string `json:"kernel"`
+	Go       string `json:"go"`
+	Commit   string `json:"commit"`   // of this command; empty if it was built without
+	Modified bool   `json:"modified"` // it is not just that commit
 }
 
 func figuresCommand() *cobra.Command {
@@ -71,6 +73,9 @@ func runFigures(ctx context.Context, cmd *cobra.Command, gateway, out string, sc
 		return err
 	}
 	result, err := figures.Run(ctx, servers, scale, only, cmd.ErrOrStderr())
+	if errors.Is(err, figures.ErrUnknown) {
+		return usageError{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -140,8 +145,11 @@ func thisMachine() machine {
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
+			switch {
+			case s.Key == "vcs.revision":
 				m.Commit = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				m.Modified = true
 			}
 		}
 	}
