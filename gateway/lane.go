@@ -16,6 +16,7 @@ type lane struct {
 	m    *metrics.Shard
 
 	scratch []byte // for putting frames together; Conn.Write copies it
+	answers []byte // small echoes of the read that is being handled, to be written together
 	ping    []byte // payload of the newest ping of a read
 	free    []*handshake
 

@@ -357,6 +357,24 @@ func TestP04_panics_end_their_session_only(t *testing.T) {
 	})
 }
 
+// M10: the loop's buffers are shared by its sessions, also when one of them panics.
+func TestM10_answers_of_a_session_that_panics_reach_nobody_else(t *testing.T) {
+	s := newStage(t, quick())
+	p, other := s.join("/chat/alice"), s.join("/echo")
+	s.session(p, func(v *session) {
+		v.endWith(endIdle, 1000, "")
+		v.lane.answers = append(v.lane.answers, "alice's"...)
+		func() {
+			defer v.contain()
+			panic("boom")
+		}()
+	})
+	other.frame(wire.OpClose, "\x03\xe8")
+	if out := string(other.TakeOutput()); out != "\x88\x02\x03\xe8" {
+		t.Errorf("another session got %q", out)
+	}
+}
+
 // session runs f with the session of an actor, on the loop.
 func (s *stage) session(a *actor, f func(*session)) {
 	s.t.Helper()

@@ -78,16 +78,23 @@ func (s *session) wantsEncoded() bool {
 // echoNow returns a message from the loop's buffer.
 func (s *session) echoNow(ev wire.Event) {
 	s.lane.echoes++
-	b := wire.AppendHeader(s.lane.scratch[:0], ev.Op, true, false, len(ev.Payload))
+	b := wire.AppendHeader(s.lane.answers, ev.Op, true, false, len(ev.Payload))
 	if len(ev.Payload) <= smallFrame {
-		b = append(b, ev.Payload...)
-		s.conn.Write(b)
-	} else {
-		s.conn.Write(b)
-		s.conn.Write(ev.Payload)
+		s.lane.answers = append(b, ev.Payload...)
+		return
 	}
-	s.lane.scratch = b
-	s.boundReplies()
+	s.lane.answers = b
+	s.writeAnswers()
+	s.conn.Write(ev.Payload)
+}
+
+// writeAnswers queues the echoes of a read. Whatever else is written must not overtake them.
+func (s *session) writeAnswers() {
+	if len(s.lane.answers) > 0 {
+		s.conn.Write(s.lane.answers)
+		s.lane.answers = s.lane.answers[:0]
+		s.boundReplies()
+	}
 }
 
 // boundReplies stops reading from a peer that does not read its own answers.

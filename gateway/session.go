@@ -150,6 +150,7 @@ func (s *session) contain() {
 		s.lane.g.logPanic(v, debug.Stack())
 		s.lane.m.Panics.Inc()
 		s.end(endPanic)
+		s.lane.answers = s.lane.answers[:0] // no other session must get them
 	}
 }
 
@@ -157,6 +158,7 @@ func (s *session) contain() {
 func (s *session) receive(p []byte) {
 	var ping []byte
 	pinged := false
+	s.lane.answers = s.lane.answers[:0]
 	for frames := 0; len(p) > 0 && s.state == stateOpen && !s.deaf; frames++ {
 		if s.held != 0 || frames == framesPerTurn {
 			s.stash(p)
@@ -182,6 +184,7 @@ func (s *session) receive(p []byte) {
 			s.message(ev)
 		}
 	}
+	s.writeAnswers()
 	if pinged && s.state == stateOpen {
 		s.pong(ping)
 	}
@@ -307,6 +310,7 @@ func (s *session) endWith(why endReason, code uint16, text string) {
 		}
 		return
 	}
+	s.writeAnswers()
 	s.lane.scratch = wire.AppendClose(s.lane.scratch[:0], code, text)
 	s.conn.Write(s.lane.scratch)
 	s.linger(why)
