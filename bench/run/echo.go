@@ -1,0 +1,177 @@
+package run
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"time"
+
+	"sluice/bench/load"
+	"sluice/gateway/wire"
+)
+
+// echo sends messages to an echo server and measures the answers. It is a script.
+//
+// In an open loop, a message that is due while every connection has its fill of messages without an
+// answer waits for one that has not. Its corrected latency counts from the moment it was planned
+// for, its raw latency from when it was sent.
+type echo struct {
+	opts  *Options
+	lanes []echoLane
+}
+
+// echoLane is the part of one event loop.
+type echoLane struct {
+	tally
+	idle    []*echoClient // may send; a client stands there once for each message it may send
+	backlog []time.Duration
+	plan    schedule
+	seq     uint64
+	message []byte
+}
+
+// echoClient is what a connection remembers: its messages without an answer, oldest first. Servers
+// answer a connection in order.
+type echoClient struct {
+	*load.Client
+	flights []flight
+	head, n int
+}
+
+type flight struct {
+	planned, sent time.Duration
+	seq           uint64
+}
+
+func newEcho(opts *Options) *echo {
+	return &echo{opts: opts, lanes: make([]echoLane, opts.Loops)}
+}
+
+func (e *echo) tally(lane int) *tally { return &e.lanes[lane].tally }
+
+// run implements script.
+func (e *echo) run(ctx context.Context, s *load.Swarm, w Window) {
+	s.OnLanes(func(i int) {
+		e.lanes[i].init(w)
+		e.lanes[i].message = bytes.Repeat([]byte(filler), e.opts.Bytes/len(filler)+1)[:e.opts.Bytes]
+	})
+	s.Each(func(c *load.Client) {
+		ec := &echoClient{Client: c, flights: make([]flight, e.opts.InFlight)}
+		c.Data = ec
+		e.lanes[c.Lane()].idle = append(e.lanes[c.Lane()].idle, ec)
+	})
+	s.OnLanes(func(i int) {
+		clients := e.lanes[i].idle
+		for range e.opts.InFlight - 1 {
+			e.lanes[i].idle = append(e.lanes[i].idle, clients...)
+		}
+	})
+	if e.opts.Rate == 0 {
+		s.OnLanes(func(i int) { e.lanes[i].flood(e) })
+		<-ctx.Done()
+		return
+	}
+	var paced sync.WaitGroup
+	rate := e.opts.Rate / float64(len(e.lanes))
+	for i := range e.lanes {
+		l := &e.lanes[i]
+		l.plan = newSchedule(w.From-e.opts.Warmup, rate, e.opts.Poisson)
+		paced.Go(func() {
+			metronome(ctx, rate, func() { s.PostLane(i, func() { l.catchUp(e) }) })
+		})
+	}
+	paced.Wait()
+}
+
+// flood starts a closed loop.
+func (l *echoLane) flood(e *echo) {
+	idle := l.idle
+	l.idle = nil
+	for _, c := range idle {
+		l.send(e, c, now())
+	}
+}
+
+// catchUp sends what is due, as far as there are idle connections. How late it comes is the
+// generator's own doing, unless it has to wait for a connection.
+func (l *echoLane) catchUp(e *echo) {
+	for at := min(now(), l.window.To-1); l.plan.at <= at; l.plan.next() {
+		if len(l.backlog) < len(l.idle) {
+			l.late(l.plan.at, now())
+		}
+		l.backlog = append(l.backlog, l.plan.at)
+	}
+	l.drain(e)
+}
+
+// drain sends what waits for a connection.
+func (l *echoLane) drain(e *echo) {
+	n := min(len(l.backlog), len(l.idle))
+	for i := range n {
+		l.send(e, l.idle[i], l.backlog[i])
+	}
+	l.idle, l.backlog = l.idle[n:], l.backlog[n:]
+}
+
+func (l *echoLane) send(e *echo, c *echoClient, planned time.Duration) {
+	f := &c.flights[(c.head+c.n)%len(c.flights)]
+	c.n++
+	*f = flight{planned: planned, sent: now(), seq: l.seq}
+	if e.opts.Rate == 0 {
+		f.planned = f.sent
+	}
+	l.seq++
+	l.sent.Add(1)
+	c.Send(e.opts.op(), l.fill(f.seq))
+}
+
+// fill writes the number of a message into its pattern, as far as it has room.
+func (l *echoLane) fill(seq uint64) []byte {
+	var digits [16]byte
+	copy(l.message, appendHex(digits[:0], seq, len(digits)))
+	return l.message
+}
+
+// Open implements load.Script.
+func (e *echo) Open(*load.Client) {}
+
+// Message implements load.Script.
+func (e *echo) Message(c *load.Client, ev wire.Event) {
+	l := &e.lanes[c.Lane()]
+	ec, ok := c.Data.(*echoClient)
+	if !ok || ec.n == 0 {
+		l.broken.Add(1)
+		return
+	}
+	f := ec.flights[ec.head]
+	ec.head, ec.n = (ec.head+1)%len(ec.flights), ec.n-1
+	l.received.Add(1)
+	if len(ev.Payload) != e.opts.Bytes ||
+		e.opts.Verify && !bytes.Equal(ev.Payload, l.fill(f.seq)) {
+		l.broken.Add(1)
+	}
+	l.measure(f.planned, f.sent, now())
+	if e.opts.Rate == 0 {
+		l.send(e, ec, 0)
+		return
+	}
+	l.idle = append(l.idle, ec)
+	l.drain(e)
+}
+
+// Closed implements load.Script.
+func (e *echo) Closed(c *load.Client, _ error) {
+	l := &e.lanes[c.Lane()]
+	ec, ok := c.Data.(*echoClient)
+	if !ok {
+		return
+	}
+	l.lost.Add(uint64(ec.n))
+	kept := l.idle[:0]
+	for _, i := range l.idle {
+		if i != ec {
+			kept = append(kept, i)
+		}
+	}
+	l.idle = kept
+}

@@ -1,0 +1,253 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"sluice/bench/load"
+	"sluice/gateway/wire"
+)
+
+// fanout lets the first clients of every room publish; the others check that they get every message
+// once and in order, and measure how a broadcast spreads. It is a script.
+type fanout struct {
+	opts  *Options
+	size  int
+	lanes []fanoutLane
+
+	slow, slowEnded atomic.Int64 // receivers that do not read, and those of them that were cut off
+
+	mu         sync.Mutex
+	publishers []*publisher // guarded by mu
+}
+
+// fanoutLane is the part of one event loop.
+type fanoutLane struct {
+	tally
+	spread map[broadcast][]int32 // microseconds until each receiver got a traced broadcast
+	traced int                   // samples in spread
+	wire   []byte
+}
+
+// broadcast identifies a message of a publisher.
+type broadcast struct{ publisher, seq uint32 }
+
+// publisher is a client that publishes. It belongs to its loop.
+type publisher struct {
+	*load.Client
+	id   uint32
+	seq  uint32
+	plan schedule
+}
+
+// receiver is what the other clients remember: the next message of each publisher of their room,
+// once they know it.
+type receiver struct {
+	next  []uint32
+	known []bool
+}
+
+// slowReceiver is what a client is that does not read.
+type slowReceiver struct{}
+
+// tracedMax bounds the samples that are kept of how broadcasts spread, per loop.
+const tracedMax = 2 << 20
+
+func newFanout(opts *Options) *fanout {
+	return &fanout{
+		opts: opts, size: max(opts.Bytes, stampBytes), lanes: make([]fanoutLane, opts.Loops),
+	}
+}
+
+func (f *fanout) tally(lane int) *tally { return &f.lanes[lane].tally }
+
+// roomSize is the number of connections of a room.
+func (f *fanout) roomSize() int { return f.opts.Connections / f.opts.Rooms }
+
+// Open implements load.Script.
+func (f *fanout) Open(c *load.Client) {
+	room, place := c.Index/f.roomSize(), c.Index%f.roomSize()
+	if place >= f.opts.Publishers || room >= f.opts.Rooms {
+		f.receive(c, place)
+		return
+	}
+	p := &publisher{Client: c, id: uint32(room*f.opts.Publishers + place)}
+	c.Data = p
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.publishers = append(f.publishers, p)
+}
+
+// receive makes a receiver of a client. The last of a room are the slow ones.
+func (f *fanout) receive(c *load.Client, place int) {
+	receivers := f.roomSize() - f.opts.Publishers
+	slow := int(f.opts.SlowShare*float64(receivers) + 0.5)
+	if place >= f.roomSize()-slow {
+		c.Data = slowReceiver{}
+		f.slow.Add(1)
+		c.Pause()
+		return
+	}
+	c.Data = &receiver{
+		next: make([]uint32, f.opts.Publishers), known: make([]bool, f.opts.Publishers),
+	}
+}
+
+// run implements script.
+func (f *fanout) run(ctx context.Context, s *load.Swarm, w Window) {
+	s.OnLanes(func(i int) {
+		f.lanes[i].init(w)
+		f.lanes[i].spread = map[broadcast][]int32{}
+	})
+	f.mu.Lock()
+	publishers := slices.Clone(f.publishers)
+	f.mu.Unlock()
+	rate := f.opts.Rate / float64(max(len(publishers), 1))
+	byLane := make([][]*publisher, len(f.lanes))
+	begin := w.From - f.opts.Warmup
+	for i, p := range publishers {
+		// Publishers begin one after the other, spread over one interval.
+		offset := time.Duration(float64(time.Second) / f.opts.Rate * float64(i))
+		p.plan = newSchedule(begin+offset, rate, f.opts.Poisson)
+		byLane[p.Lane()] = append(byLane[p.Lane()], p)
+	}
+	var paced sync.WaitGroup
+	for lane, list := range byLane {
+		if len(list) == 0 {
+			continue
+		}
+		l := &f.lanes[lane]
+		paced.Go(func() {
+			metronome(ctx, rate*float64(len(list)), func() {
+				s.PostLane(lane, func() {
+					for _, p := range list {
+						l.publish(f, p)
+					}
+				})
+			})
+		})
+	}
+	paced.Wait()
+}
+
+// publish sends what is due of a publisher.
+func (l *fanoutLane) publish(f *fanout, p *publisher) {
+	for at := now(); p.plan.at <= min(at, l.window.To-1); p.plan.next() {
+		l.late(p.plan.at, at)
+		l.wire = stamp{p.id, p.seq, p.plan.at, now()}.append(l.wire[:0], f.size)
+		p.seq++
+		l.sent.Add(1)
+		p.Send(wire.OpText, l.wire)
+	}
+}
+
+// Message implements load.Script.
+func (f *fanout) Message(c *load.Client, ev wire.Event) {
+	l := &f.lanes[c.Lane()]
+	r, ok := c.Data.(*receiver)
+	if !ok {
+		return // what other publishers of the room say
+	}
+	l.received.Add(1)
+	s, ok := readStamp(ev.Payload, f.size)
+	if !ok || f.opts.Verify && !intact(ev.Payload) {
+		l.broken.Add(1)
+		return
+	}
+	arrived := now()
+	l.measure(s.planned, s.sent, arrived)
+	l.check(r, s, f.opts.Publishers)
+	l.trace(s, arrived)
+}
+
+// check follows the sequence of a publisher.
+func (l *fanoutLane) check(r *receiver, s stamp, publishers int) {
+	place := int(s.publisher) % publishers
+	switch next := r.next[place]; {
+	case !r.known[place] || s.seq == next:
+	case s.seq > next:
+		l.lost.Add(uint64(s.seq - next))
+	case s.seq == next-1:
+		l.repeated.Add(1)
+		return
+	default:
+		// It had been taken for lost.
+		l.reordered.Add(1)
+		l.lost.Add(^uint64(0))
+		return
+	}
+	r.next[place], r.known[place] = s.seq+1, true
+}
+
+// trace keeps how long a broadcast took to a receiver, for as many broadcasts as there is room for.
+func (l *fanoutLane) trace(s stamp, arrived time.Duration) {
+	if !l.window.holds(s.planned) || l.traced >= tracedMax {
+		return
+	}
+	id := broadcast{s.publisher, s.seq}
+	l.spread[id] = append(l.spread[id], int32(min(microseconds(arrived-s.planned), 1<<31-1)))
+	l.traced++
+}
+
+// Closed implements load.Script.
+func (f *fanout) Closed(c *load.Client, _ error) {
+	if _, ok := c.Data.(slowReceiver); ok {
+		f.slowEnded.Add(1)
+	}
+}
+
+// wakeSlow lets the slow receivers read at last, so that they see what the server did to them.
+func (f *fanout) wakeSlow(s *load.Swarm) {
+	s.Each(func(c *load.Client) {
+		if _, ok := c.Data.(slowReceiver); ok {
+			c.Resume()
+		}
+	})
+}
+
+// slowNote says what the server did to the slow receivers; empty if there were none.
+func (f *fanout) slowNote() string {
+	slow, ended := f.slow.Load(), f.slowEnded.Load()
+	switch {
+	case slow == 0:
+		return ""
+	case ended == 0:
+		return fmt.Sprintf("None of the %d receivers that did not read was disconnected.", slow)
+	}
+	return fmt.Sprintf("%d of the %d receivers that did not read were disconnected.", ended, slow)
+}
+
+// healthy is the number of receivers of a room that read.
+func (f *fanout) healthy() int {
+	receivers := f.roomSize() - f.opts.Publishers
+	return receivers - int(f.opts.SlowShare*float64(receivers)+0.5)
+}
+
+// spreads returns when the first, the median and the last receiver got each broadcast. It must be
+// called when the swarm is closed.
+func (f *fanout) spreads() (first, median, last *hdrhistogram.Histogram) {
+	all := map[broadcast][]int32{}
+	for i := range f.lanes {
+		for id, delays := range f.lanes[i].spread {
+			all[id] = append(all[id], delays...)
+		}
+	}
+	first, median, last = load.NewHistogram(), load.NewHistogram(), load.NewHistogram()
+	receivers := f.healthy()
+	for _, delays := range all {
+		if len(delays) < receivers {
+			continue // lost on its way, or only traced in part
+		}
+		slices.Sort(delays)
+		first.RecordValue(int64(delays[0]))
+		median.RecordValue(int64(delays[len(delays)/2]))
+		last.RecordValue(int64(delays[len(delays)-1]))
+	}
+	return first, median, last
+}

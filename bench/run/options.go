@@ -1,0 +1,99 @@
+// Package run is the load generator: it connects a crowd of clients to a WebSocket server, lets
+// them play a scenario and says what came of it.
+package run
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/gateway/wire"
+)
+
+// The scenarios.
+const (
+	Echo   = "echo"   // messages to an echo server
+	Fanout = "fanout" // messages to rooms of a chat server
+	Idle   = "idle"   // connections that say nothing
+	Storm  = "storm"  // connecting as fast as asked, and coming back after a cut
+	Slow   = "slow"   // a fan-out with receivers that read slowly or not at all
+)
+
+// Options describe a run.
+type Options struct {
+	Scenario    string
+	URL         string // may hold {i} and {room}
+	Connections int    // of all rooms together
+	Loops       int    // event loops of the generator; 0 means 1
+	Dialers     int    // connects under way at once; 0 means 64
+	// Rate is the number of messages a second of all connections, planned ahead: an open loop. 0
+	// is a closed loop, for echoes only: every answer is followed by the next message.
+	Rate     float64
+	Poisson  bool // space the planned messages at random instead of evenly
+	InFlight int  // messages without an answer per connection; 0 means 1
+	Bytes    int  // of a message
+	Text     bool // echo text instead of binary
+	Verify   bool // compare contents byte by byte
+
+	// Warmup comes before the measured phase and does not count; Duration is the measured phase.
+	Warmup, Duration time.Duration
+
+	// Rooms and Publishers (in each room) are of a fan-out; 0 means 1.
+	Rooms, Publishers int
+	// SlowShare of the receivers, from 0 to 1, read SlowRate bytes a second; 0 means nothing.
+	SlowShare float64
+	SlowRate  int
+
+	// PID of the server, to read from /proc what it costs; 0 means unknown. MetricsURL is its
+	// Prometheus endpoint, for the same; empty for none.
+	PID        int
+	MetricsURL string
+}
+
+// check fills in defaults and says what is wrong.
+func (o *Options) check() error {
+	o.Loops = max(o.Loops, 1)
+	o.InFlight = max(o.InFlight, 1)
+	o.Rooms = max(o.Rooms, 1)
+	o.Publishers = max(o.Publishers, 1)
+	var errs []error
+	wrong := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	wrong(o.Connections < 1, "%d connections are too few", o.Connections)
+	wrong(o.Rate < 0, "the rate %v is negative", o.Rate)
+	wrong(o.Bytes < 0 || o.Bytes > 64<<20, "%d bytes are not within 0 and 64 MiB", o.Bytes)
+	wrong(o.Duration <= 0 && o.Scenario != Storm, "the duration %v is not positive", o.Duration)
+	wrong(o.Warmup < 0, "the warm-up %v is negative", o.Warmup)
+	switch o.Scenario {
+	case Echo, Idle, Storm:
+	case Fanout, Slow:
+		wrong(o.Rate == 0, "a fan-out needs a rate")
+		wrong(o.Connections%o.Rooms != 0, "%d connections do not fill %d rooms evenly",
+			o.Connections, o.Rooms)
+		wrong(o.Connections/o.Rooms <= o.Publishers,
+			"a room of %d connections with %d publishers has no receiver",
+			o.Connections/o.Rooms, o.Publishers)
+	default:
+		wrong(true, "there is no scenario %q", o.Scenario)
+	}
+	wrong(o.SlowShare < 0 || o.SlowShare > 1, "the share %v is not within 0 and 1", o.SlowShare)
+	return errors.Join(errs...)
+}
+
+// roomSize is the number of connections that share a {room} of the URL.
+func (o *Options) roomSize() int {
+	if o.Scenario == Idle {
+		return min(o.Connections, 100)
+	}
+	return o.Connections / o.Rooms
+}
+
+func (o *Options) op() wire.Opcode {
+	if o.Text {
+		return wire.OpText
+	}
+	return wire.OpBinary
+}
