@@ -10,7 +10,7 @@ ROUNDS   ?= 3
 
 # build: the binaries, into bin/.
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o bin/ ./cmd/...
 
 # run: the gateway with its defaults, on 127.0.0.1:8080, its admin listener on 127.0.0.1:9090.
 run: build

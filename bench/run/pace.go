@@ -21,7 +21,9 @@ type schedule struct {
 
 // newSchedule begins at a moment, with rate moments a second: evenly spaced, or at random.
 func newSchedule(at time.Duration, rate float64, poisson bool) schedule {
-	return schedule{at: at, exact: float64(at), every: float64(time.Second) / rate, poisson: poisson}
+	return schedule{
+		at: at, exact: float64(at), every: float64(time.Second) / rate, poisson: poisson,
+	}
 }
 
 func (s *schedule) next() {

@@ -39,7 +39,8 @@ func Run(ctx context.Context, opts Options, points func(report.Point)) (*report.
 	}
 	r := &runner{opts: opts, points: points, script: newScript(&opts)}
 	r.swarm, err = load.NewSwarm(load.Config{
-		Target: target, Script: watched{r.script, &r.errors}, Loops: opts.Loops, Dialers: opts.Dialers,
+		Target: target, Script: watched{r.script, &r.errors},
+		Loops: opts.Loops, Dialers: opts.Dialers,
 	})
 	if err != nil {
 		return nil, err

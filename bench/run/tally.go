@@ -56,7 +56,9 @@ func (t *tally) late(planned, sent time.Duration) {
 }
 
 // microseconds rounds up: a histogram holds no 0.
-func microseconds(d time.Duration) int64 { return max((d + time.Microsecond - 1).Microseconds(), 1) }
+func microseconds(d time.Duration) int64 {
+	return max((d + time.Microsecond - 1).Microseconds(), 1)
+}
 
 // counts is what tallies have counted.
 type counts struct{ sent, received, lost, repeated, reordered, broken uint64 }

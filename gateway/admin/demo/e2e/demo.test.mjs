@@ -6,6 +6,7 @@ import { Gateway } from "./gateway.mjs";
 
 const screenshots = process.env.SCREENSHOTS;
 const patience = 20_000; // ms; a gateway that restarts is back after at most 5 s
+const limit = { timeout: 80_000 }; // of a test, so that none hangs
 
 let browser, gateway;
 
@@ -17,19 +18,21 @@ before(async () => {
     args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
-});
+}, limit);
 
 after(async () => {
   await browser?.close();
   await gateway?.stop();
-});
+}, limit);
 
-// Tab is the page in a browser of its own, with what it must not do.
+// Tab is the page in a browser session of its own, with what it must not do.
 class Tab {
   complaints = [];
   strangers = [];
+  sockets = 0;
 
-  static async open(options = {}) {
+  // open loads the page; prepare may first change what the page will meet.
+  static async open(options = {}, prepare = async () => {}) {
     const tab = new Tab();
     tab.context = await browser.newContext(options);
     tab.page = await tab.context.newPage();
@@ -41,10 +44,15 @@ class Tab {
         tab.complaints.push(message.text());
       }
     });
-    tab.page.on("request", (request) => {
-      const { hostname } = new URL(request.url());
-      if (hostname !== "127.0.0.1") tab.strangers.push(request.url());
+    const visited = (to) => {
+      if (new URL(to.url()).hostname !== "127.0.0.1") tab.strangers.push(to.url());
+    };
+    tab.page.on("request", visited);
+    tab.page.on("websocket", (socket) => {
+      tab.sockets++;
+      visited(socket);
     });
+    await prepare(tab.page);
     await tab.page.goto(gateway.page);
     return tab;
   }
@@ -86,7 +94,7 @@ class Tab {
   }
 }
 
-test("two tabs talk, and find each other again after a restart", async () => {
+test("two tabs talk, and find each other again after a restart", limit, async () => {
   const alice = await Tab.open();
   const bob = await Tab.open({ colorScheme: "dark", viewport: { width: 390, height: 700 } });
   await alice.shoot("before");
@@ -111,12 +119,15 @@ test("two tabs talk, and find each other again after a restart", async () => {
   await bob.state("open");
   await alice.say("back again");
   await bob.sees("alice", "back again");
+  await bob.say("so am I");
+  await alice.sees("bob", "so am I");
+  await alice.shoot("after");
 
   await alice.close();
   await bob.close();
 });
 
-test("a room keeps its messages to itself", async () => {
+test("a room keeps its messages to itself", limit, async () => {
   const carol = await Tab.open();
   const dave = await Tab.open();
   const erin = await Tab.open();
@@ -131,11 +142,73 @@ test("a room keeps its messages to itself", async () => {
   for (const tab of [carol, dave, erin]) await tab.close();
 });
 
-test("a name that the gateway would refuse does not get that far", async () => {
+// The gateway does not take the first one; the browser takes the others for directories.
+for (const name of ["no spaces", ".", "..", "x".repeat(65)]) {
+  test(`the name ${name.slice(0, 9)} does not get as far as the gateway`, limit, async () => {
+    const tab = await Tab.open();
+    await tab.page.getByLabel("Your name").fill(name);
+    await tab.page.getByRole("button", { name: "Join" }).click();
+    await tab.page.locator("#name:invalid").waitFor();
+    await tab.state("idle");
+    assert.equal(tab.sockets, 0);
+    await tab.close();
+  });
+}
+
+test("who floods is told why, and comes back only by a click", limit, async () => {
   const tab = await Tab.open();
-  await tab.page.getByLabel("Your name").fill("no spaces");
-  await tab.page.getByRole("button", { name: "Join" }).click();
-  await tab.state("idle");
-  assert.equal(await tab.page.locator("#name:invalid").count(), 1);
+  await tab.join("grace", "flood");
+  await tab.page.evaluate(() => {
+    const form = document.getElementById("say");
+    for (let i = 1; i <= 1000; i++) {
+      form.elements.text.value = `line ${i}`;
+      form.requestSubmit();
+    }
+  });
+  await tab.state("stopped");
+  assert.match(await tab.page.getByRole("status").textContent(), /message rate exceeded/);
+  assert.equal(await tab.page.locator("#log li").count(), 500, "the log is bounded");
+  assert.equal((await tab.lines("mine")).at(-1), "line 1000");
+  await tab.shoot("stopped");
+  assert.equal(tab.sockets, 1);
+  await tab.join("grace", "flood");
+  assert.equal(tab.sockets, 2);
+  await tab.close();
+});
+
+test("nobody can join before the page knows where the gateway listens", limit, async () => {
+  let answer;
+  const asked = new Promise((resolve) => { answer = resolve; });
+  const tab = await Tab.open({}, (page) => page.route("**/demo.json", async (route) => {
+    await asked;
+    await route.continue();
+  }));
+  const joins = () => tab.page.evaluate(() => document.getElementById("join").requestSubmit());
+  await joins();
+  await joins();
+  assert.equal(await tab.page.getByRole("button", { name: "Join" }).isDisabled(), true);
+  answer();
+  await tab.join("heidi", "early");
+  assert.equal(tab.sockets, 1);
+  await tab.close();
+});
+
+test("a gateway that does not say where it listens is reported", limit, async () => {
+  const tab = await Tab.open({}, (page) => page.route("**/demo.json",
+    (route) => route.fulfill({ status: 503, body: "not listening\n" })));
+  await tab.state("stopped");
+  assert.equal(await tab.page.getByRole("button", { name: "Join" }).isDisabled(), true);
+  await tab.shoot("unknown");
+  // The browser itself logs the status.
+  tab.complaints = tab.complaints.filter((text) => !text.includes("status of 503"));
+  await tab.close();
+});
+
+test("name and room outlive a reload", limit, async () => {
+  const tab = await Tab.open();
+  await tab.join("ivan", "attic");
+  await tab.page.reload();
+  assert.equal(await tab.page.getByLabel("Your name").inputValue(), "ivan");
+  assert.equal(await tab.page.getByLabel("Room").inputValue(), "attic");
   await tab.close();
 });

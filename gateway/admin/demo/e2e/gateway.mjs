@@ -27,7 +27,9 @@ export class Gateway {
       if (demo) found.admin = demo[1];
       if (found.listen && found.admin) break;
     }
-    if (!found.admin) throw new Error("the gateway did not say where its demo page is");
+    if (!found.listen || !found.admin) {
+      throw new Error("the gateway ended, or did not say where it listens and where its page is");
+    }
     child.stdout.resume();
     this.#ports = found;
     this.page = `http://${found.admin}/`;
