@@ -28,8 +28,7 @@ type tally struct {
 	lost, repeated atomic.Uint64
 	reordered      atomic.Uint64
 	broken         atomic.Uint64 // not what was sent
-	scratch        []byte
-	_              [64]byte // keeps the counters of two loops apart
+	_              [64]byte      // keeps the counters of two loops apart
 }
 
 func (t *tally) init(w Window) {

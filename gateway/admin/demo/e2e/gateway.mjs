@@ -6,19 +6,26 @@ import { once } from "node:events";
 
 const binary = process.env.SLUICE_BIN ?? new URL("../../../../bin/sluice", import.meta.url).pathname;
 
+// The settings are those that start gives, whatever the environment says; and SLUICE_BIN is none.
+const environment = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !name.startsWith("SLUICE_")));
+
 /** Gateway is a running sluice; stop and start it again on the ports that it had first. */
 export class Gateway {
   #process = null;
+  #exited = null; // the promise of the exit code
   #ports = { listen: "127.0.0.1:0", admin: "127.0.0.1:0" };
 
   /** page is the address of the demo page. */
   page = "";
 
+  /** start returns once the gateway has said where it is. */
   async start() {
     const child = this.#process = spawn(binary, [
       "--listen", this.#ports.listen, "--admin", this.#ports.admin,
       "--drain-duration", "0", "--log-level", "warn",
-    ], { stdio: ["ignore", "pipe", "inherit"] });
+    ], { stdio: ["ignore", "pipe", "inherit"], env: environment });
+    this.#exited = once(child, "exit").then(([code]) => code);
     const found = {};
     for await (const line of createInterface({ input: child.stdout })) {
       const chat = line.match(/^chat +ws:\/\/([0-9.:]+)\//);
@@ -35,13 +42,12 @@ export class Gateway {
     this.page = `http://${found.admin}/`;
   }
 
+  /** stop ends it and returns its exit code, null if it did not run or a signal killed it. */
   async stop() {
     const child = this.#process;
     if (!child) return null;
     this.#process = null;
-    const exited = once(child, "exit");
     child.kill("SIGTERM");
-    const [code] = await exited;
-    return code;
+    return this.#exited;
   }
 }
