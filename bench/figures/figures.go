@@ -9,6 +9,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"sluice/bench/child"
 )
 
 // ErrUnknown says that there is no such measurement.
@@ -99,11 +101,11 @@ func Run(ctx context.Context, servers []Server, scale Scale, only []string, prog
 
 // measure makes one run, in a process of its own.
 func measure(ctx context.Context, s Server, m measurement, scale Scale) (sample, error) {
-	c, err := startChild(ctx, s.Command)
+	c, err := child.Start(ctx, s.Command)
 	if err != nil {
 		return sample{}, err
 	}
-	defer c.stop()
+	defer c.Stop()
 	return m.run(ctx, c, scale)
 }
 

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/bench/benchtest"
+	"sluice/bench/child"
 	"sluice/bench/floor"
 )
 
@@ -91,10 +92,10 @@ func TestRunRefusesUnknownMeasurements(t *testing.T) {
 }
 
 func TestChildThatSaysNothing(t *testing.T) {
-	if _, err := startChild(context.Background(), self("mute")); err == nil {
+	if _, err := child.Start(context.Background(), self("mute")); err == nil {
 		t.Error("a mute server was started")
 	}
-	if _, err := startChild(context.Background(), []string{"/nonexistent"}); err == nil {
+	if _, err := child.Start(context.Background(), []string{"/nonexistent"}); err == nil {
 		t.Error("a missing binary was started")
 	}
 }
@@ -103,15 +104,12 @@ func TestChildrenEnd(t *testing.T) {
 	for _, role := range []string{"floor", "deaf"} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
-			c, err := startChild(context.Background(), self(role))
+			c, err := child.Start(context.Background(), self(role))
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.stop()
-			if c.cmd.ProcessState == nil {
-				t.Error("it was left behind")
-			}
-			if _, err := c.rss(); err == nil {
+			c.Stop()
+			if _, err := c.RSS(); err == nil {
 				t.Error("it has memory still")
 			}
 		})

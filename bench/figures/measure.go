@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/bench/child"
 	"sluice/bench/load"
 	"sluice/bench/scenario"
 )
@@ -24,7 +25,7 @@ type sample struct {
 type measurement struct {
 	name, unit, what string
 	peers            bool // also for servers that cannot compress
-	run              func(context.Context, *child, Scale) (sample, error)
+	run              func(context.Context, *child.Child, Scale) (sample, error)
 }
 
 const (
@@ -64,13 +65,13 @@ func measurements() []measurement {
 }
 
 // processor measures the processor time of a server over a load, per message that f counts.
-func processor(ctx context.Context, c *child, d time.Duration, count func() uint64) (
+func processor(ctx context.Context, c *child.Child, d time.Duration, count func() uint64) (
 	sample, error) {
 	if err := pause(ctx, warm); err != nil {
 		return sample{}, err
 	}
 	n, err := count(), error(nil)
-	before, err := c.cpu()
+	before, err := c.CPU()
 	if err != nil {
 		return sample{}, err
 	}
@@ -80,7 +81,7 @@ func processor(ctx context.Context, c *child, d time.Duration, count func() uint
 	}
 	took := time.Since(began)
 	n = count() - n
-	after, err := c.cpu()
+	after, err := c.CPU()
 	if err != nil {
 		return sample{}, err
 	}
@@ -105,9 +106,9 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // swarm opens n clients on a path of the server.
-func swarm(ctx context.Context, c *child, path string, n int, cfg load.Config) (
+func swarm(ctx context.Context, c *child.Child, path string, n int, cfg load.Config) (
 	*load.Swarm, error) {
-	target, err := load.ParseTarget(c.base+path, 100)
+	target, err := load.ParseTarget(c.URL()+path, 100)
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +123,8 @@ func swarm(ctx context.Context, c *child, path string, n int, cfg load.Config) (
 	return s, nil
 }
 
-func echo(conns, size, inFlight int) func(context.Context, *child, Scale) (sample, error) {
-	return func(ctx context.Context, c *child, scale Scale) (m sample, err error) {
+func echo(conns, size, inFlight int) func(context.Context, *child.Child, Scale) (sample, error) {
+	return func(ctx context.Context, c *child.Child, scale Scale) (m sample, err error) {
 		e := scenario.NewEcho(1, size, inFlight)
 		s, err := swarm(ctx, c, "/echo", conns, load.Config{Script: e})
 		if err != nil {
@@ -147,8 +148,8 @@ type room struct {
 	extensions      string
 }
 
-func fanout(l room) func(context.Context, *child, Scale) (sample, error) {
-	return func(ctx context.Context, c *child, scale Scale) (m sample, err error) {
+func fanout(l room) func(context.Context, *child.Child, Scale) (sample, error) {
+	return func(ctx context.Context, c *child.Child, scale Scale) (m sample, err error) {
 		f := scenario.NewFanout(1, l.size)
 		s, err := swarm(ctx, c, "/chat/u{i}?room=bench", l.receivers+1,
 			load.Config{Script: f, Extensions: l.extensions})
@@ -175,7 +176,7 @@ func fanout(l room) func(context.Context, *child, Scale) (sample, error) {
 }
 
 // publishAndMeasure publishes for d, and a little longer than what is measured.
-func publishAndMeasure(ctx context.Context, c *child, f *scenario.Fanout, s *load.Swarm, l room,
+func publishAndMeasure(ctx context.Context, c *child.Child, f *scenario.Fanout, s *load.Swarm, l room,
 	d time.Duration) (m sample, sent uint64, err error) {
 	var failed error
 	var publisher sync.WaitGroup
@@ -211,8 +212,8 @@ func awaitArrivals(ctx context.Context, want uint64, count func() uint64) error 
 }
 
 // measureIdle takes the slope of the resident memory over the number of connections.
-func measureIdle(ctx context.Context, c *child, scale Scale) (m sample, err error) {
-	target, err := load.ParseTarget(c.base+"/chat/u{i}?room=r{room}", 100)
+func measureIdle(ctx context.Context, c *child.Child, scale Scale) (m sample, err error) {
+	target, err := load.ParseTarget(c.URL()+"/chat/u{i}?room=r{room}", 100)
 	if err != nil {
 		return m, err
 	}
@@ -230,7 +231,7 @@ func measureIdle(ctx context.Context, c *child, scale Scale) (m sample, err erro
 		if err := pause(ctx, settle); err != nil {
 			return m, err
 		}
-		rss, err := c.rss()
+		rss, err := c.RSS()
 		if err != nil {
 			return m, err
 		}
@@ -250,14 +251,14 @@ func slope(xs, ys []float64) float64 {
 }
 
 // measureHandshakes connects a crowd as fast as it can.
-func measureHandshakes(ctx context.Context, c *child, scale Scale) (m sample, err error) {
+func measureHandshakes(ctx context.Context, c *child.Child, scale Scale) (m sample, err error) {
 	s, err := swarm(ctx, c, "/echo", 10, load.Config{Script: new(scenario.Idle)})
 	if err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	n := scale.Connections / 3
-	before, err := c.cpu()
+	before, err := c.CPU()
 	if err != nil {
 		return m, err
 	}
@@ -266,7 +267,7 @@ func measureHandshakes(ctx context.Context, c *child, scale Scale) (m sample, er
 		return m, err
 	}
 	took := time.Since(began)
-	after, err := c.cpu()
+	after, err := c.CPU()
 	return sample{
 		Value:    float64(after-before) / float64(time.Microsecond) / float64(n),
 		Messages: uint64(n), Rate: float64(n) / took.Seconds(),

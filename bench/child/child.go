@@ -1,4 +1,5 @@
-package figures
+// Package child runs the servers that are measured, each in a process of its own.
+package child
 
 import (
 	"bufio"
@@ -19,19 +20,19 @@ const (
 	stopTimeout  = 5 * time.Second
 )
 
-// child is a server under measurement, in a process of its own.
-type child struct {
+// Child is a server in a process of its own. Its methods must not be called at once.
+type Child struct {
 	cmd    *exec.Cmd
 	cancel context.CancelFunc
-	base   string // ws://host:port
+	base   string
 }
 
 var listening = regexp.MustCompile(`ws://[^/\s]+`)
 
-// startChild starts a server that says "ws://host:port" on its standard output.
-func startChild(ctx context.Context, command []string) (*child, error) {
+// Start starts a server that says "ws://host:port" on its standard output.
+func Start(ctx context.Context, command []string) (*Child, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	c := &child{cmd: exec.CommandContext(ctx, command[0], command[1:]...), cancel: cancel}
+	c := &Child{cmd: exec.CommandContext(ctx, command[0], command[1:]...), cancel: cancel}
 	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(os.Interrupt) }
 	c.cmd.WaitDelay = stopTimeout
 	c.cmd.Stderr = os.Stderr
@@ -52,18 +53,24 @@ func startChild(ctx context.Context, command []string) (*child, error) {
 			return c, nil
 		}
 	}
-	c.stop()
+	c.Stop()
 	return nil, fmt.Errorf("%s did not say where it listens", command[0])
 }
 
-// stop ends the process and waits for it.
-func (c *child) stop() {
+// Stop ends the process and waits for it.
+func (c *Child) Stop() {
 	c.cancel()
 	c.cmd.Wait() // it was told to end; how it does is of no interest
 }
 
-// cpu is the time that the process has spent on processors.
-func (c *child) cpu() (time.Duration, error) { return proc.CPU(c.cmd.Process.Pid) }
+// URL is where the server listens: ws://host:port.
+func (c *Child) URL() string { return c.base }
 
-// rss is the resident memory in bytes.
-func (c *child) rss() (int64, error) { return proc.RSS(c.cmd.Process.Pid) }
+// PID is the number of the process.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// CPU is the time that the process has spent on processors.
+func (c *Child) CPU() (time.Duration, error) { return proc.CPU(c.PID()) }
+
+// RSS is the resident memory in bytes.
+func (c *Child) RSS() (int64, error) { return proc.RSS(c.PID()) }
