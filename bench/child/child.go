@@ -22,12 +22,16 @@ const (
 
 // Child is a server in a process of its own. Its methods must not be called at once.
 type Child struct {
-	cmd    *exec.Cmd
+	cmd    *exec.Cmd // nil if it was not started here
 	cancel context.CancelFunc
 	base   string
+	pid    int
 }
 
 var listening = regexp.MustCompile(`ws://[^/\s]+`)
+
+// Attach stands for a server that runs already, at a URL ws://host:port. Stop leaves it alone.
+func Attach(pid int, url string) *Child { return &Child{base: url, pid: pid} }
 
 // Start starts a server that says "ws://host:port" on its standard output.
 func Start(ctx context.Context, command []string) (*Child, error) {
@@ -49,6 +53,7 @@ func Start(ctx context.Context, command []string) (*Child, error) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if c.base = listening.FindString(lines.Text()); c.base != "" {
+			c.pid = c.cmd.Process.Pid
 			// What else it says fits into the pipe.
 			return c, nil
 		}
@@ -59,6 +64,9 @@ func Start(ctx context.Context, command []string) (*Child, error) {
 
 // Stop ends the process and waits for it.
 func (c *Child) Stop() {
+	if c.cmd == nil {
+		return
+	}
 	c.cancel()
 	c.cmd.Wait() // it was told to end; how it does is of no interest
 }
@@ -67,7 +75,7 @@ func (c *Child) Stop() {
 func (c *Child) URL() string { return c.base }
 
 // PID is the number of the process.
-func (c *Child) PID() int { return c.cmd.Process.Pid }
+func (c *Child) PID() int { return c.pid }
 
 // CPU is the time that the process has spent on processors.
 func (c *Child) CPU() (time.Duration, error) { return proc.CPU(c.PID()) }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
@@ -135,10 +134,6 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // What a server does wrong is in the sample, or there is none. This process stands for the server.
 func TestFanoutOfAFaultyServer(t *testing.T) {
-	me, err := os.FindProcess(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, tt := range []struct {
 		name      string
 		faults    benchtest.Faults
@@ -152,7 +147,7 @@ func TestFanoutOfAFaultyServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := benchtest.New(t, tt.faults)
-			c := &child{cmd: &exec.Cmd{Process: me}, base: "ws://" + s.Addr}
+			c := child.Attach(os.Getpid(), "ws://"+s.Addr)
 			// 1.1 s with what comes before and after: 2,200 messages.
 			scale := Scale{Duration: 100 * time.Millisecond}
 			got, err := fanout(room{receivers: 5, size: 128, rate: 2000})(t.Context(), c, scale)
