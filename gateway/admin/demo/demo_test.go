@@ -6,7 +6,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func serve(method, path string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
@@ -32,7 +36,11 @@ func TestPage(t *testing.T) {
 		{"icon", "GET", "/icon.svg", 200, "image/svg+xml"},
 		{"unknown", "GET", "/index.html", 404, ""},
 		{"directory", "GET", "/page/", 404, ""},
+		{"below_a_file", "GET", "/chat.js/", 404, ""},
+		{"double_slash", "GET", "//", 404, ""},
+		{"parent", "GET", "/../demo.go", 404, ""},
 		{"post", "POST", "/", 405, ""},
+		{"options", "OPTIONS", "/chat.js", 405, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := serve(tt.method, tt.path)
@@ -41,6 +49,9 @@ func TestPage(t *testing.T) {
 			}
 			if kind := w.Header().Get("Content-Type"); tt.kind != "" && kind != tt.kind {
 				t.Errorf("type %q, want %q", kind, tt.kind)
+			}
+			if allow := w.Header().Get("Allow"); (tt.status == 405) != (allow == "GET, HEAD") {
+				t.Errorf("Allow %q", allow)
 			}
 			if (tt.method == "HEAD" || tt.status == 405) && strings.Contains(w.Body.String(), "<") {
 				t.Error("there is a body")

@@ -39,8 +39,10 @@ class Tab {
     tab.page.setDefaultTimeout(patience);
     tab.page.on("pageerror", (error) => tab.complaints.push(String(error)));
     tab.page.on("console", (message) => {
-      // A refused WebSocket is logged by the browser while the gateway is down.
-      if (message.type() === "error" && !message.text().includes("WebSocket connection to")) {
+      // The browser logs every attempt while the gateway is down. What a gateway that is up
+      // refuses reads otherwise.
+      const down = /^WebSocket connection to .* connection establishment: net::ERR_/;
+      if (message.type() === "error" && !down.test(message.text())) {
         tab.complaints.push(message.text());
       }
     });
@@ -143,8 +145,8 @@ test("a room keeps its messages to itself", limit, async () => {
 });
 
 // The gateway does not take the first one; the browser takes the others for directories.
-for (const name of ["no spaces", ".", "..", "x".repeat(65)]) {
-  test(`the name ${name.slice(0, 9)} does not get as far as the gateway`, limit, async () => {
+for (const name of ["no spaces", ".", ".."]) {
+  test(`the name ${name} does not get as far as the gateway`, limit, async () => {
     const tab = await Tab.open();
     await tab.page.getByLabel("Your name").fill(name);
     await tab.page.getByRole("button", { name: "Join" }).click();
@@ -201,6 +203,17 @@ test("a gateway that does not say where it listens is reported", limit, async ()
   await tab.shoot("unknown");
   // The browser itself logs the status.
   tab.complaints = tab.complaints.filter((text) => !text.includes("status of 503"));
+  await tab.close();
+});
+
+test("the longest names and words fit on a small phone", limit, async () => {
+  const tab = await Tab.open({ viewport: { width: 320, height: 568 } });
+  await tab.join("n".repeat(64), "r".repeat(64));
+  await tab.say("w".repeat(300));
+  await tab.shoot("narrow");
+  const wide = await tab.page.evaluate(() => [document.documentElement, document.getElementById("log")]
+    .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.id || "page"));
+  assert.deepEqual(wide, [], "what has to be scrolled sideways");
   await tab.close();
 });
 

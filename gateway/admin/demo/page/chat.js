@@ -3,22 +3,30 @@ import { Connection } from "./reconnect.js";
 const LINES_MAX = 500; // kept in the log
 
 const $ = (id) => document.getElementById(id);
-const log = $("log"), state = $("state"), countdown = $("countdown"), text = $("text"), send = $("send");
+const log = $("log"), lines = $("lines"), enter = $("enter"), state = $("state"), countdown = $("countdown"), text = $("text"), send = $("send");
 const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
 let connection = null;
 let ticking = 0;
 let me = "";
+let base = ""; // of the URLs of the gateway; nobody can join before it is known
 
-const base = fetch("demo.json").then((response) => {
-  if (!response.ok) throw new Error(`demo.json: ${response.status}`);
-  return response.json();
-}).then(({ ws }) => ws);
-
-base.then(
-  (ws) => { $("url").textContent = `${ws}/chat/{name}?room={room}`; },
-  () => show("stopped", "The gateway does not say where it listens"),
-);
+// locate learns where the gateway listens. It asks once: the policy of this page lets it connect to
+// where the gateway listened when the page was loaded, so what helps is to load it again.
+async function locate() {
+  try {
+    const response = await fetch("demo.json");
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    base = (await response.json()).ws;
+  } catch (error) {
+    show("stopped", "No gateway");
+    append("note", "", `The gateway does not say where it listens (${error.message}). ` +
+      "Load this page again to go on.");
+    return;
+  }
+  $("url").textContent = `${base}/chat/{name}?room={room}`;
+  enter.disabled = false;
+}
 
 // show sets the pill in the corner.
 function show(name, words) {
@@ -43,8 +51,8 @@ function append(kind, author, words) {
   const what = document.createElement("span");
   what.textContent = words;
   line.append(what);
-  log.append(line);
-  while (log.childElementCount > LINES_MAX) log.firstElementChild.remove();
+  lines.append(line);
+  while (lines.childElementCount > LINES_MAX) lines.firstElementChild.remove();
   if (atEnd || kind === "mine") log.scrollTop = log.scrollHeight;
 }
 
@@ -69,7 +77,7 @@ function changed(room, name, detail) {
     case "open":
       show(name, `Connected as ${me}`);
       append("note", "", `You are in ${room}.`);
-      if (document.activeElement === document.body || document.activeElement === $("enter")) text.focus();
+      if (document.activeElement === document.body || document.activeElement === enter) text.focus();
       break;
     case "waiting":
       wait(detail);
@@ -95,13 +103,12 @@ function wait({ delay, code }) {
   if (code === 1012) append("note", "", "The gateway restarts.");
 }
 
-async function join(name, room) {
+function join(name, room) {
   connection?.close();
-  connection = null;
   me = name;
   sessionStorage.setItem("name", name);
   sessionStorage.setItem("room", room);
-  const url = `${await base}/chat/${encodeURIComponent(name)}?room=${encodeURIComponent(room)}`;
+  const url = `${base}/chat/${encodeURIComponent(name)}?room=${encodeURIComponent(room)}`;
   connection = new Connection(url, {
     onState: (now, detail) => changed(room, now, detail),
     onMessage: received,
@@ -110,7 +117,7 @@ async function join(name, room) {
 
 $("join").addEventListener("submit", (event) => {
   event.preventDefault();
-  join($("name").value, $("room").value);
+  if (base) join($("name").value, $("room").value);
 });
 
 $("say").addEventListener("submit", (event) => {
@@ -124,3 +131,5 @@ $("say").addEventListener("submit", (event) => {
 const guest = `guest-${Math.floor(Math.random() * 9000 + 1000)}`;
 $("name").value = sessionStorage.getItem("name") ?? guest;
 $("room").value = sessionStorage.getItem("room") ?? "lobby";
+
+locate();

@@ -56,6 +56,7 @@ export class Connection {
     this.#onState("connecting");
     const socket = this.#socket = new WebSocket(this.#url);
     socket.onopen = () => {
+      if (this.#socket !== socket) return;
       this.#opened = performance.now();
       this.#onState("open");
     };
