@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
@@ -29,6 +31,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childMark) != "" {
 		main()
 	}
+	// The runtime starts a goroutine of its own with the first call of this kind. Were that within
+	// a bubble of synctest, it would be taken for one of the test.
+	signal.Reset(syscall.SIGTERM)
 	var err error
 	if buildDir, err = os.MkdirTemp("", "sluice"); err != nil {
 		panic(err)
