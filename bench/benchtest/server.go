@@ -67,6 +67,15 @@ func New(t *testing.T, f Faults) *Server {
 // URL is the address of a path.
 func (s *Server) URL(path string) string { return "ws://" + s.Addr + path }
 
+// CutAll cuts every connection that there is.
+func (s *Server) CutAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close()
+	}
+}
+
 func (s *Server) join(c net.Conn, chat bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 
 	"sluice/bench/child"
 	"sluice/bench/load"
+	"sluice/bench/proc"
 	"sluice/bench/scenario"
 )
 
@@ -237,17 +238,7 @@ func measureIdle(ctx context.Context, c *child.Child, scale Scale) (m sample, er
 		}
 		xs, ys = append(xs, float64(n)), append(ys, float64(rss))
 	}
-	return sample{Value: slope(xs, ys), Messages: uint64(s.Open())}, nil
-}
-
-// slope is the least squares fit of a line.
-func slope(xs, ys []float64) float64 {
-	var sx, sy, sxx, sxy float64
-	for i, x := range xs {
-		sx, sy, sxx, sxy = sx+x, sy+ys[i], sxx+x*x, sxy+x*ys[i]
-	}
-	n := float64(len(xs))
-	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
+	return sample{Value: proc.Slope(xs, ys), Messages: uint64(s.Open())}, nil
 }
 
 // measureHandshakes connects a crowd as fast as it can.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"sluice/gateway/wire"
@@ -29,19 +30,34 @@ type Client struct {
 	Index int
 	Data  any
 
-	swarm *Swarm
-	conn  poller.Conn
-	dec   wire.Decoder
-	began time.Time
-	head  []byte // of the response, until it is complete
-	key   string
-	open  bool
-	err   error // why the handshake failed
+	swarm    *Swarm
+	conn     poller.Conn
+	dec      wire.Decoder
+	fd       int       // belongs to the engine; for socket options while the connection is open
+	began    time.Time // when the connect began
+	upgrade  time.Time // when the handshake was sent, then when it was done
+	head     []byte    // of the response, until it is complete
+	key      string
+	readRate int // bytes a second; 0 means as they come
+	open     bool
+	heard    bool  // a message has arrived
+	err      error // why the handshake failed
 }
 
+// ErrCut is what a connection ends with that Client.Cut has ended.
+var ErrCut error = &Error{Class: "closed: cut by us", Err: errors.New("cut by the generator")}
+
 var (
-	errTimeout  = errors.New("handshake: no answer in time")
-	errResponse = errors.New("handshake: the answer is too long")
+	errTimeout = &Error{
+		Class: "handshake: timed out", Err: errors.New("handshake: no answer in time"),
+	}
+	errResponse = &Error{
+		Class: "handshake: bad answer", Err: errors.New("handshake: the answer is too long"),
+	}
+	errAccept = &Error{
+		Class: "handshake: bad answer",
+		Err:   errors.New("handshake: the server's Sec-WebSocket-Accept is wrong"),
+	}
 )
 
 // begin sends the handshake.
@@ -49,6 +65,7 @@ func (c *Client) begin() {
 	c.dec.Init(&messageLimits, wire.Client, c.swarm.cfg.Extensions != "")
 	request := c.swarm.cfg.Target.appendRequest(nil, c.Index, c.key, c.swarm.cfg.Extensions)
 	c.conn.Write(request)
+	c.upgrade = time.Now()
 	c.conn.SetTimer(handshakeTimeout)
 }
 
@@ -70,6 +87,16 @@ func (c *Client) Close(code uint16) {
 	c.conn.CloseWrite()
 }
 
+// ReadAtMost makes the client read bytesPerSecond on average; 0 means as they come. What arrives in
+// one piece is read in one piece, and makes up for it by a pause.
+func (c *Client) ReadAtMost(bytesPerSecond int) { c.readRate = bytesPerSecond }
+
+// Cut ends the connection with an RST.
+func (c *Client) Cut() {
+	resetOnClose(c.fd)
+	c.conn.Close(ErrCut)
+}
+
 // Pause stops reading from the server; Resume goes on.
 func (c *Client) Pause()  { c.conn.Pause() }
 func (c *Client) Resume() { c.conn.Resume() }
@@ -78,6 +105,10 @@ func (c *Client) Resume() { c.conn.Resume() }
 func (c *Client) OnData(p []byte) {
 	if !c.open {
 		p = c.response(p)
+	}
+	if c.readRate > 0 && len(p) > 0 {
+		c.conn.Pause()
+		c.conn.SetTimer(time.Duration(len(p)) * time.Second / time.Duration(c.readRate))
 	}
 	for len(p) > 0 {
 		ev, n, err := c.dec.Next(p)
@@ -88,6 +119,10 @@ func (c *Client) OnData(p []byte) {
 		}
 		switch ev.Kind {
 		case wire.KindMessage:
+			if !c.heard {
+				c.heard = true
+				c.swarm.phase(c.swarm.phases.First, time.Since(c.upgrade))
+			}
 			c.swarm.cfg.Script.Message(c, ev)
 		case wire.KindPing:
 			c.Send(wire.OpPong, ev.Payload)
@@ -115,7 +150,10 @@ func (c *Client) response(p []byte) (rest []byte) {
 	}
 	c.head, c.open = nil, true
 	c.conn.SetTimer(0)
-	c.swarm.opened(c, time.Since(c.began))
+	now := time.Now()
+	c.swarm.phase(c.swarm.phases.Upgrade, now.Sub(c.upgrade))
+	c.upgrade = now
+	c.swarm.opened(c, now.Sub(c.began))
 	return p[end+4-before:]
 }
 
@@ -123,7 +161,7 @@ func (c *Client) response(p []byte) (rest []byte) {
 func (c *Client) check(head []byte) error {
 	status, _, _ := bytes.Cut(head, []byte("\r\n"))
 	if !bytes.HasPrefix(status, []byte("HTTP/1.1 101 ")) {
-		return fmt.Errorf("handshake: the server answered %q", bytes.TrimSpace(status))
+		return refusal(bytes.TrimSpace(status))
 	}
 	for line := range bytes.Lines(head) {
 		name, value, _ := bytes.Cut(line, []byte(":"))
@@ -132,7 +170,18 @@ func (c *Client) check(head []byte) error {
 			return nil
 		}
 	}
-	return errors.New("handshake: the server's Sec-WebSocket-Accept is wrong")
+	return errAccept
+}
+
+// refusal is the error for a status line other than 101.
+func refusal(status []byte) error {
+	class := "handshake: bad answer"
+	if _, code, ok := bytes.Cut(status, []byte(" ")); ok && len(code) >= 3 {
+		if _, err := strconv.ParseUint(string(code[:3]), 10, 16); err == nil {
+			class = "handshake: status " + string(code[:3])
+		}
+	}
+	return &Error{Class: class, Err: fmt.Errorf("handshake: the server answered %q", status)}
 }
 
 func (c *Client) fail(err error) {
@@ -141,7 +190,13 @@ func (c *Client) fail(err error) {
 }
 
 // OnTimer implements poller.Handler.
-func (c *Client) OnTimer() { c.fail(errTimeout) }
+func (c *Client) OnTimer() {
+	if c.open {
+		c.conn.Resume()
+		return
+	}
+	c.fail(errTimeout)
+}
 
 // OnBlocked implements poller.Handler.
 func (c *Client) OnBlocked() {}

@@ -3,8 +3,6 @@
 package load
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"syscall"
 	"time"
@@ -20,8 +18,9 @@ const (
 	portsPerSource = 20_000
 )
 
-// dial connects socket number i and returns its descriptor.
-func dial(t *Target, i int) (fd int, err error) {
+// dial connects socket number i and returns its descriptor. receiveBuffer is that of the kernel in
+// bytes; 0 leaves it to the kernel.
+func dial(t *Target, i, receiveBuffer int) (fd int, err error) {
 	family := unix.AF_INET
 	if t.addr.Addr().Is6() {
 		family = unix.AF_INET6
@@ -35,19 +34,25 @@ func dial(t *Target, i int) (fd int, err error) {
 	if err != nil {
 		return -1, explain("socket", err)
 	}
-	if err := connect(fd, t, i); err != nil {
+	if err := connect(fd, t, i, receiveBuffer); err != nil {
 		unix.Close(fd)
 		return -1, explain("connect", err)
 	}
 	return fd, nil
 }
 
-func connect(fd int, t *Target, i int) error {
+func connect(fd int, t *Target, i, receiveBuffer int) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return err
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return err
+	}
+	if receiveBuffer > 0 {
+		// Before the connect: the window that is offered then follows from it.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer); err != nil {
+			return err
+		}
 	}
 	if t.addr.Addr().Is4() && t.Loopback() {
 		if err := bindSource(fd, i); err != nil {
@@ -99,18 +104,7 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
-// explain names the side that an error comes from and what mends it.
-func explain(op string, err error) error {
-	switch {
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		return fmt.Errorf("%s: %w: this generator is out of descriptors; raise ulimit -n", op, err)
-	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("%s: %w: this generator is out of ports; "+
-			"widen net.ipv4.ip_local_port_range", op, err)
-	case errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("%s: %w: nobody listens there, or the server's queue is full", op, err)
-	case errors.Is(err, unix.ETIMEDOUT):
-		return fmt.Errorf("%s: no answer within %v: the server does not accept", op, connectTimeout)
-	}
-	return fmt.Errorf("%s: %w", op, err)
+// resetOnClose makes the close of a socket an RST.
+func resetOnClose(fd int) {
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }

@@ -20,3 +20,20 @@ func (s *Swarm) PostLane(lane int, f func()) { s.post(s.engine.Loops()[lane], f)
 
 // Lanes is the number of event loops.
 func (s *Swarm) Lanes() int { return len(s.engine.Loops()) }
+
+// Cut cuts up to n open clients of those that may accept, and returns when that is done.
+func (s *Swarm) Cut(n int, may func(*Client) bool) {
+	share := (n + s.Lanes() - 1) / s.Lanes()
+	s.OnLanes(func(lane int) {
+		left := min(share, n-share*lane)
+		for c := range s.lanes[lane].clients {
+			if left <= 0 {
+				return
+			}
+			if c.open && may(c) {
+				c.Cut()
+				left--
+			}
+		}
+	})
+}

@@ -2,9 +2,12 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -214,7 +217,7 @@ func TestSourcesSpread(t *testing.T) {
 		portsPerSource:       {127, 0, 0, 3},
 		254 * portsPerSource: {127, 0, 1, 0},
 	} {
-		fd, err := dial(target, i)
+		fd, err := dial(target, i, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,5 +226,139 @@ func TestSourcesSpread(t *testing.T) {
 		if err != nil || from.(*unix.SockaddrInet4).Addr != want {
 			t.Errorf("connection %d leaves from %v, %v, want %v", i, from, err, want)
 		}
+	}
+}
+
+func TestErrorsHaveClasses(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"own_descriptors", explain("socket", unix.EMFILE), "connect: out of descriptors here"},
+		{"own_ports", explain("connect", unix.EADDRNOTAVAIL), "connect: out of ports here"},
+		{"refused", explain("connect", unix.ECONNREFUSED), "connect: refused"},
+		{"another", explain("connect", unix.EHOSTUNREACH), "connect: no route to host"},
+		{"status", refusal([]byte("HTTP/1.1 503 Service Unavailable")), "handshake: status 503"},
+		{"no_status", refusal([]byte("SSH-2.0-OpenSSH_9.2")), "handshake: bad answer"},
+		{"server_closed", &wire.CloseError{Code: 1008}, "closed: code 1008"},
+		{"reset", unix.ECONNRESET, "closed: reset"},
+		{"end", io.EOF, "closed: by the server, without a code"},
+		{"unknown", errors.New("x"), "other"},
+	} {
+		if got := Class(tt.err); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The numbers of clients that have ended are given again: rooms and tokens depend on them.
+func TestNumbersAreReused(t *testing.T) {
+	r := newRecorder()
+	s, err := r.connect(t, benchtest.New(t, benchtest.Faults{}).URL("/echo"), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Each(func(c *Client) {
+		if c.Index == 1 || c.Index == 3 {
+			c.Cut()
+		}
+	})
+	for range 2 {
+		if err := <-r.closed; Class(err) != "closed: cut by us" {
+			t.Errorf("ended with %v", err)
+		}
+	}
+	if err := s.Connect(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	got := map[int]bool{}
+	s.Each(func(c *Client) {
+		mu.Lock()
+		defer mu.Unlock()
+		got[c.Index] = true
+	})
+	for i := range 6 {
+		if !got[i] {
+			t.Errorf("no client has the number %d", i)
+		}
+	}
+}
+
+func TestPhasesAreTimed(t *testing.T) {
+	r := newRecorder()
+	s, err := r.connect(t, benchtest.New(t, benchtest.Faults{}).URL("/echo"), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Each(func(c *Client) { c.Send(wire.OpText, []byte("hi")) })
+	for range 5 {
+		<-r.messages
+	}
+	p := s.Phases()
+	if p.Connect.TotalCount() != 5 || p.Upgrade.TotalCount() != 5 || p.First.TotalCount() != 5 {
+		t.Errorf("%d connects, %d upgrades, %d first messages", p.Connect.TotalCount(),
+			p.Upgrade.TotalCount(), p.First.TotalCount())
+	}
+}
+
+// A client that reads 1,000 B/s has to pause after what it has read; a fast one of the same swarm
+// does not.
+func TestThrottledReader(t *testing.T) {
+	r := newRecorder()
+	s, err := r.connect(t, benchtest.New(t, benchtest.Faults{}).URL("/echo"), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Each(func(c *Client) {
+		if c.Index == 1 {
+			c.ReadAtMost(1000)
+		}
+	})
+	const rounds = 5
+	began := time.Now()
+	for range rounds {
+		s.Each(func(c *Client) { c.Send(wire.OpText, fmt.Append(nil, c.Index, strings.Repeat("x", 98))) })
+		for slow, fast := false, false; !slow || !fast; {
+			switch text := <-r.messages; text[0] {
+			case '0':
+				fast = true
+			case '1':
+				slow = true
+			}
+		}
+	}
+	// After each of the first four, it has to wait for 0.1 s; timers are never early.
+	if took := time.Since(began); took < (rounds-1)*100*time.Millisecond {
+		t.Errorf("%d bytes took %v", rounds*101, took)
+	}
+}
+
+func TestConnectsArePaced(t *testing.T) {
+	r := newRecorder()
+	target, err := ParseTarget(benchtest.New(t, benchtest.Faults{}).URL("/echo"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewSwarm(Config{Target: target, Script: r, Rate: 100, FirstIndex: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	began := time.Now()
+	if err := s.Connect(t.Context(), 21); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 200*time.Millisecond {
+		t.Errorf("21 connects at 100/s took %v", took)
+	}
+	var low atomic.Int64
+	low.Store(1 << 30)
+	s.Each(func(c *Client) {
+		low.Store(min(low.Load(), int64(c.Index)))
+	})
+	if low.Load() != 7 {
+		t.Errorf("the first number is %d", low.Load())
 	}
 }

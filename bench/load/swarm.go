@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,9 +35,19 @@ type Config struct {
 	Loops int
 	// Dialers is the number of connects and handshakes under way at once; 0 means 64.
 	Dialers int
+	// Rate is how many connects a second are begun; 0 means as many as Dialers allow.
+	Rate float64
+	// FirstIndex is the number of the first client, for a swarm that is one of several.
+	FirstIndex int
+	// ReceiveBuffer is that of the kernel for each socket, in bytes; 0 leaves it to the kernel.
+	ReceiveBuffer int
 	// Extensions is what the handshakes offer, if anything.
 	Extensions string
 }
+
+// Phases is how long the phases of connecting took, in microseconds: the TCP connect, the upgrade,
+// and from then to the first message.
+type Phases struct{ Connect, Upgrade, First *hdrhistogram.Histogram }
 
 // Swarm is a crowd of clients. Its methods may be called from any goroutine.
 type Swarm struct {
@@ -46,13 +57,17 @@ type Swarm struct {
 
 	dials sync.WaitGroup
 	slots chan struct{} // one for every handshake under way
-	next  atomic.Int64  // number of the next connection
 	open  atomic.Int64
 
+	// The rest is guarded by mu.
 	mu         sync.Mutex
-	failures   error                   // the first failed connects and handshakes; guarded by mu
-	failed     int                     // guarded by mu
-	handshakes *hdrhistogram.Histogram // in microseconds; guarded by mu
+	next       int                     // number of the next client, if none is vacant
+	vacant     []int                   // numbers of clients that have ended or failed
+	failures   error                   // the first failed connects and handshakes of the last Connect
+	failed     int                     // all of them
+	classes    map[string]uint64       // failed connects and handshakes since the beginning
+	handshakes *hdrhistogram.Histogram // in microseconds
+	phases     Phases
 }
 
 // lane is what the clients of one loop share.
@@ -78,8 +93,9 @@ func NewSwarm(cfg Config) (*Swarm, error) {
 	}
 	s := &Swarm{
 		cfg: cfg, engine: engine, lanes: make([]lane, cfg.Loops),
-		slots:      make(chan struct{}, cfg.Dialers),
-		handshakes: NewHistogram(),
+		slots: make(chan struct{}, cfg.Dialers),
+		next:  cfg.FirstIndex, classes: map[string]uint64{}, handshakes: NewHistogram(),
+		phases: Phases{NewHistogram(), NewHistogram(), NewHistogram()},
 	}
 	for i := range s.lanes {
 		s.lanes[i].clients = map[*Client]struct{}{}
@@ -90,19 +106,27 @@ func NewSwarm(cfg Config) (*Swarm, error) {
 // NewHistogram returns an empty histogram of microseconds, up to ten minutes with three digits.
 func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 600_000_000, 3) }
 
-// Connect adds n clients, as fast as Config.Dialers allows, and returns when every one of them is
-// open or has failed. The error joins the first failures.
+// Connect adds n clients, as fast as Config.Rate and Config.Dialers allow, and returns when every one
+// of them is open or has failed. They get the numbers of clients that have ended, then new ones. The
+// error joins the first failures.
 func (s *Swarm) Connect(ctx context.Context, n int) error {
 	s.mu.Lock()
 	s.failures, s.failed = nil, 0
 	s.mu.Unlock()
-	for range n {
+	began := time.Now()
+	for i := range n {
+		if s.cfg.Rate > 0 {
+			due := began.Add(time.Duration(float64(i) / s.cfg.Rate * float64(time.Second)))
+			if err := sleep(ctx, time.Until(due)); err != nil {
+				return err
+			}
+		}
 		select {
 		case s.slots <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		s.dials.Go(func() { s.dial(int(s.next.Add(1) - 1)) })
+		s.dials.Go(func() { s.dial(s.number()) })
 	}
 	// All slots together mean that nothing is under way.
 	for i := range cap(s.slots) {
@@ -122,6 +146,38 @@ func (s *Swarm) Connect(ctx context.Context, n int) error {
 	return nil
 }
 
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// number takes the number of a new client.
+func (s *Swarm) number() (i int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last := len(s.vacant) - 1; last >= 0 {
+		i, s.vacant = s.vacant[last], s.vacant[:last]
+		return i
+	}
+	s.next++
+	return s.next - 1
+}
+
+func (s *Swarm) vacate(i int) {
+	s.mu.Lock()
+	s.vacant = append(s.vacant, i)
+	s.mu.Unlock()
+}
+
 func (s *Swarm) free(slots int) {
 	for range slots {
 		<-s.slots
@@ -131,8 +187,10 @@ func (s *Swarm) free(slots int) {
 // dial brings one client up to its handshake. It gives the slot back only if that fails.
 func (s *Swarm) dial(i int) {
 	c := &Client{swarm: s, Index: i, began: time.Now(), key: newKey()}
-	fd, err := dial(s.cfg.Target, i)
+	fd, err := dial(s.cfg.Target, i, s.cfg.ReceiveBuffer)
 	if err == nil {
+		c.fd = fd
+		s.phase(s.phases.Connect, time.Since(c.began))
 		err = s.engine.Adopt(fd, func(conn poller.Conn) poller.Handler {
 			c.conn = conn
 			s.lanes[c.Lane()].clients[c] = struct{}{}
@@ -141,12 +199,21 @@ func (s *Swarm) dial(i int) {
 		})
 	}
 	if err != nil {
-		s.fail(err)
+		s.fail(i, err)
 	}
 }
 
-func (s *Swarm) fail(err error) {
+// phase notes how long a phase of connecting took.
+func (s *Swarm) phase(h *hdrhistogram.Histogram, took time.Duration) {
 	s.mu.Lock()
+	h.RecordValue(max(took.Microseconds(), 1))
+	s.mu.Unlock()
+}
+
+func (s *Swarm) fail(i int, err error) {
+	s.mu.Lock()
+	s.vacant = append(s.vacant, i)
+	s.classes[Class(err)]++
 	s.failed++
 	if s.failed <= failuresKept {
 		s.failures = errors.Join(s.failures, err)
@@ -161,8 +228,8 @@ func (s *Swarm) opened(c *Client, took time.Duration) {
 	s.mu.Lock()
 	s.handshakes.RecordValue(took.Microseconds())
 	s.mu.Unlock()
-	<-s.slots
 	s.cfg.Script.Open(c)
+	<-s.slots
 }
 
 // closed is called on the client's loop.
@@ -172,10 +239,11 @@ func (s *Swarm) closed(c *Client, err error) {
 		if c.err != nil {
 			err = c.err
 		}
-		s.fail(err)
+		s.fail(c.Index, err)
 		return
 	}
 	s.open.Add(-1)
+	s.vacate(c.Index)
 	s.cfg.Script.Closed(c, err)
 }
 
@@ -187,6 +255,23 @@ func (s *Swarm) Handshakes() *hdrhistogram.Histogram {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return hdrhistogram.Import(s.handshakes.Export())
+}
+
+// Phases returns how long the phases of connecting took.
+func (s *Swarm) Phases() Phases {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	copied := func(h *hdrhistogram.Histogram) *hdrhistogram.Histogram {
+		return hdrhistogram.Import(h.Export())
+	}
+	return Phases{copied(s.phases.Connect), copied(s.phases.Upgrade), copied(s.phases.First)}
+}
+
+// Failures returns how many connects and handshakes have failed since the beginning, by class.
+func (s *Swarm) Failures() map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.classes)
 }
 
 // Each runs f for every open client, on the client's loop, and returns when that is done.

@@ -60,3 +60,14 @@ func status(root string, pid int, field string) (int64, error) {
 	}
 	return 0, fmt.Errorf("process %d has no %s", pid, field)
 }
+
+// Slope is that of the line through points by least squares: of memory over connections, bytes per
+// connection. There must be at least two different xs.
+func Slope(xs, ys []float64) float64 {
+	var sx, sy, sxx, sxy float64
+	for i, x := range xs {
+		sx, sy, sxx, sxy = sx+x, sy+ys[i], sxx+x*x, sxy+x*ys[i]
+	}
+	n := float64(len(xs))
+	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
+}

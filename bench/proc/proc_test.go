@@ -5,6 +5,7 @@ package proc
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,5 +90,11 @@ func TestReaders(t *testing.T) {
 	}
 	if _, err := processorTime(root, 8); err == nil {
 		t.Error("a process that is not there has used the processor")
+	}
+}
+
+func TestSlope(t *testing.T) {
+	if s := Slope([]float64{1000, 5000, 9000}, []float64{1e6, 3e6, 5e6}); math.Abs(s-500) > 1e-9 {
+		t.Errorf("slope %v, want 500", s)
 	}
 }

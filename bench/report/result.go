@@ -27,7 +27,8 @@ type Result struct {
 	Achieved Achieved `json:"achieved"`
 
 	// Latencies by name: "corrected" counts from the planned moment of a message, "raw" from when
-	// it was sent; "connect", "tls", "upgrade" and "first" are the phases of connecting;
+	// it was sent; "connect", "tls", "upgrade" and "first" are the phases of connecting; "open" and
+	// "back" are when the connections of a storm were open, after its beginning and after a cut;
 	// "spread_first", "spread_median" and "spread_last" are when the first, the median and the
 	// last receiver got a broadcast.
 	Latencies map[string]*Latency `json:"latencies"`

@@ -3,6 +3,7 @@ package run
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type echoLane struct {
 	plan    schedule
 	seq     uint64
 	message []byte
+
+	flooding bool // a closed loop is under way
 }
 
 // echoClient is what a connection remembers: its messages without an answer, oldest first. Servers
@@ -55,17 +58,6 @@ func (e *echo) run(ctx context.Context, s *load.Swarm, w Window) {
 		e.lanes[i].init(w)
 		e.lanes[i].message = bytes.Repeat([]byte(filler), e.opts.Bytes/len(filler)+1)[:e.opts.Bytes]
 	})
-	s.Each(func(c *load.Client) {
-		ec := &echoClient{Client: c, flights: make([]flight, e.opts.InFlight)}
-		c.Data = ec
-		e.lanes[c.Lane()].idle = append(e.lanes[c.Lane()].idle, ec)
-	})
-	s.OnLanes(func(i int) {
-		clients := e.lanes[i].idle
-		for range e.opts.InFlight - 1 {
-			e.lanes[i].idle = append(e.lanes[i].idle, clients...)
-		}
-	})
 	if e.opts.Rate == 0 {
 		s.OnLanes(func(i int) { e.lanes[i].flood(e) })
 		<-ctx.Done()
@@ -83,8 +75,9 @@ func (e *echo) run(ctx context.Context, s *load.Swarm, w Window) {
 	paced.Wait()
 }
 
-// flood starts a closed loop.
+// flood starts a closed loop, on the connections that are not yet part of it.
 func (l *echoLane) flood(e *echo) {
+	l.flooding = true
 	idle := l.idle
 	l.idle = nil
 	for _, c := range idle {
@@ -133,7 +126,17 @@ func (l *echoLane) fill(seq uint64) []byte {
 }
 
 // Open implements load.Script.
-func (e *echo) Open(*load.Client) {}
+func (e *echo) Open(c *load.Client) {
+	l := &e.lanes[c.Lane()]
+	ec := &echoClient{Client: c, flights: make([]flight, e.opts.InFlight)}
+	c.Data = ec
+	for range e.opts.InFlight {
+		l.idle = append(l.idle, ec)
+	}
+	if l.flooding {
+		l.flood(e)
+	}
+}
 
 // Message implements load.Script.
 func (e *echo) Message(c *load.Client, ev wire.Event) {
@@ -160,13 +163,15 @@ func (e *echo) Message(c *load.Client, ev wire.Event) {
 }
 
 // Closed implements load.Script.
-func (e *echo) Closed(c *load.Client, _ error) {
+func (e *echo) Closed(c *load.Client, err error) {
 	l := &e.lanes[c.Lane()]
 	ec, ok := c.Data.(*echoClient)
 	if !ok {
 		return
 	}
-	l.lost.Add(uint64(ec.n))
+	if !errors.Is(err, load.ErrCut) {
+		l.lost.Add(uint64(ec.n))
+	}
 	kept := l.idle[:0]
 	for _, i := range l.idle {
 		if i != ec {

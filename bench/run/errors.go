@@ -2,14 +2,10 @@ package run
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"sync"
-	"syscall"
 
 	"sluice/bench/load"
-	"sluice/gateway/wire"
 	"sluice/poller"
 )
 
@@ -42,27 +38,8 @@ type watched struct {
 
 // Closed implements load.Script.
 func (w watched) Closed(c *load.Client, err error) {
-	if !errors.Is(err, poller.ErrEngineClosed) {
-		w.errors.add("closed: "+closeClass(err), 1)
+	if !errors.Is(err, poller.ErrEngineClosed) && !errors.Is(err, load.ErrCut) {
+		w.errors.add(load.Class(err), 1)
 	}
 	w.script.Closed(c, err)
-}
-
-// closeClass says in a word why a connection has ended. There are few such words.
-func closeClass(err error) string {
-	var closed *wire.CloseError
-	var errno syscall.Errno
-	switch {
-	case errors.As(err, &closed) && closed.Text() == "":
-		return fmt.Sprint("code ", closed.Code)
-	case errors.As(err, &closed):
-		return "by us, " + closed.Text()
-	case errors.Is(err, io.EOF):
-		return "by the server, without a code"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "reset"
-	case errors.As(err, &errno):
-		return errno.Error()
-	}
-	return "other"
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"sluice/bench/load"
+	"sluice/bench/report"
 	"sluice/gateway/wire"
 )
 
@@ -72,12 +73,13 @@ func (f *fanout) roomSize() int { return f.opts.Connections / f.opts.Rooms }
 
 // Open implements load.Script.
 func (f *fanout) Open(c *load.Client) {
-	room, place := c.Index/f.roomSize(), c.Index%f.roomSize()
+	i := c.Index - f.opts.FirstIndex
+	room, place := i/f.roomSize(), i%f.roomSize()
 	if place >= f.opts.Publishers || room >= f.opts.Rooms {
 		f.receive(c, place)
 		return
 	}
-	p := &publisher{Client: c, id: uint32(room*f.opts.Publishers + place)}
+	p := &publisher{Client: c, id: uint32(c.Index/f.roomSize()*f.opts.Publishers + place)}
 	c.Data = p
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,7 +93,9 @@ func (f *fanout) receive(c *load.Client, place int) {
 	if place >= f.roomSize()-slow {
 		c.Data = slowReceiver{}
 		f.slow.Add(1)
-		c.Pause()
+		if c.ReadAtMost(f.opts.SlowRate); f.opts.SlowRate == 0 {
+			c.Pause()
+		}
 		return
 	}
 	c.Data = &receiver{
@@ -206,6 +210,7 @@ func (f *fanout) Closed(c *load.Client, _ error) {
 func (f *fanout) wakeSlow(s *load.Swarm) {
 	s.Each(func(c *load.Client) {
 		if _, ok := c.Data.(slowReceiver); ok {
+			c.ReadAtMost(0)
 			c.Resume()
 		}
 	})
@@ -218,9 +223,9 @@ func (f *fanout) slowNote() string {
 	case slow == 0:
 		return ""
 	case ended == 0:
-		return fmt.Sprintf("None of the %d receivers that did not read was disconnected.", slow)
+		return fmt.Sprintf("none of the %d slow receivers was disconnected", slow)
 	}
-	return fmt.Sprintf("%d of the %d receivers that did not read were disconnected.", ended, slow)
+	return fmt.Sprintf("%d of the %d slow receivers were disconnected", ended, slow)
 }
 
 // healthy is the number of receivers of a room that read.
@@ -250,4 +255,21 @@ func (f *fanout) spreads() (first, median, last *hdrhistogram.Histogram) {
 		last.RecordValue(int64(delays[len(delays)-1]))
 	}
 	return first, median, last
+}
+
+// delivery says what became of the broadcasts.
+func (f *fanout) delivery(all counts) *report.Delivery {
+	d := &report.Delivery{
+		Received: all.received, Lost: all.lost, Repeated: all.repeated, Reorder: all.reordered,
+		Broken: all.broken,
+	}
+	if f.opts.Churn > 0 {
+		// Who comes late or is cut misses some: only gaps can be told.
+		d.Expected = all.received + all.lost
+		return d
+	}
+	d.Expected = all.sent * uint64(f.healthy())
+	// A message that nothing came after is missing without a gap.
+	d.Lost = max(d.Lost, d.Expected-min(all.received, d.Expected))
+	return d
 }

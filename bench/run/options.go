@@ -26,6 +26,15 @@ type Options struct {
 	Connections int    // of all rooms together
 	Loops       int    // event loops of the generator; 0 means 1
 	Dialers     int    // connects under way at once; 0 means 64
+	// ConnectRate is how many connects a second are begun; 0 means as many as Dialers allow.
+	ConnectRate float64
+	// ReceiveBuffer of each socket in the kernel, in bytes; 0 leaves it to the kernel.
+	ReceiveBuffer int
+	// Churn is how many connections a second are cut and replaced by others.
+	Churn float64
+	// FirstIndex is the number of the first connection, and Runs the number of runs, of a crowd of
+	// equal runs that this one belongs to; 0 means a run for itself.
+	FirstIndex, Runs int
 	// Rate is the number of messages a second of all connections, planned ahead: an open loop. 0
 	// is a closed loop, for echoes only: every answer is followed by the next message.
 	Rate     float64
@@ -35,11 +44,20 @@ type Options struct {
 	Text     bool // echo text instead of binary
 	Verify   bool // compare contents byte by byte
 
-	// Warmup comes before the measured phase and does not count; Duration is the measured phase.
+	// Warmup comes before the measured phase and does not count; Duration is the measured phase, of
+	// a storm the longest time that connecting or coming back may take.
 	Warmup, Duration time.Duration
 
 	// Rooms and Publishers (in each room) are of a fan-out; 0 means 1.
 	Rooms, Publishers int
+	// Cuts is how often a storm cuts all its connections to see them come back. With AwaitCut it
+	// is the server that is to cut them, by a restart for example. Greeting is what a connection
+	// says first, for an answer to be timed; empty for nothing.
+	Cuts     int
+	AwaitCut bool
+	Greeting string
+	// Slope opens idle connections in steps, to tell the server's memory by connection.
+	Slope bool
 	// SlowShare of the receivers, from 0 to 1, read SlowRate bytes a second; 0 means nothing.
 	SlowShare float64
 	SlowRate  int
@@ -56,6 +74,7 @@ func (o *Options) check() error {
 	o.InFlight = max(o.InFlight, 1)
 	o.Rooms = max(o.Rooms, 1)
 	o.Publishers = max(o.Publishers, 1)
+	o.Runs = max(o.Runs, 1)
 	var errs []error
 	wrong := func(bad bool, format string, args ...any) {
 		if bad {
@@ -65,7 +84,8 @@ func (o *Options) check() error {
 	wrong(o.Connections < 1, "%d connections are too few", o.Connections)
 	wrong(o.Rate < 0, "the rate %v is negative", o.Rate)
 	wrong(o.Bytes < 0 || o.Bytes > 64<<20, "%d bytes are not within 0 and 64 MiB", o.Bytes)
-	wrong(o.Duration <= 0 && o.Scenario != Storm, "the duration %v is not positive", o.Duration)
+	wrong(o.Duration <= 0, "the duration %v is not positive", o.Duration)
+	wrong(o.ConnectRate < 0 || o.Churn < 0, "a negative rate of connections means nothing")
 	wrong(o.Warmup < 0, "the warm-up %v is negative", o.Warmup)
 	switch o.Scenario {
 	case Echo, Idle, Storm:

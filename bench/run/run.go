@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"sluice/bench/load"
+	"sluice/bench/proc"
 	"sluice/bench/report"
 )
 
@@ -23,10 +25,19 @@ type script interface {
 // grace is how long answers may still arrive when nothing more is sent.
 const grace = 2 * time.Second
 
-// Run connects, plays and measures. points gets the figures of every second, on a goroutine of the
-// run; nil for nobody. When ctx ends early, the result covers what there was, together with ctx's
-// error. Connections that fail are errors of the result, not of Run, unless all of them fail.
-func Run(ctx context.Context, opts Options, points func(report.Point)) (*report.Result, error) {
+// Observer is told how a run gets on. Its functions are called one at a time; nil is for nobody.
+type Observer struct {
+	// Point gets the figures of every second.
+	Point func(report.Point)
+	// Connected is called whenever the connections of a step are there and the run would go on,
+	// which it does when this returns: several runs begin together that way.
+	Connected func(context.Context) error
+}
+
+// Run connects, plays and measures. When ctx ends early, the result covers what there was, together
+// with ctx's error. Connections that fail are errors of the result, not of Run, unless all of them
+// fail.
+func Run(ctx context.Context, opts Options, seen Observer) (*report.Result, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
@@ -34,19 +45,28 @@ func Run(ctx context.Context, opts Options, points func(report.Point)) (*report.
 	if err != nil {
 		return nil, err
 	}
-	if points == nil {
-		points = func(report.Point) {}
+	if seen.Point == nil {
+		seen.Point = func(report.Point) {}
 	}
-	r := &runner{opts: opts, points: points, script: newScript(&opts)}
+	if seen.Connected == nil {
+		seen.Connected = func(context.Context) error { return nil }
+	}
+	r := &runner{opts: opts, seen: seen, script: newScript(&opts)}
 	r.swarm, err = load.NewSwarm(load.Config{
 		Target: target, Script: watched{r.script, &r.errors},
-		Loops: opts.Loops, Dialers: opts.Dialers,
+		Loops: opts.Loops, Dialers: opts.Dialers, Rate: opts.ConnectRate,
+		FirstIndex: opts.FirstIndex, ReceiveBuffer: opts.ReceiveBuffer,
 	})
 	if err != nil {
 		return nil, err
 	}
-	played := r.play(ctx)
-	err = errors.Join(played, r.swarm.Close())
+	r.begin()
+	if storm, ok := r.script.(*storm); ok {
+		err = r.weather(ctx, storm)
+	} else {
+		err = r.play(ctx)
+	}
+	err = errors.Join(err, r.swarm.Close())
 	if r.result == nil {
 		return nil, err
 	}
@@ -60,6 +80,8 @@ func newScript(opts *Options) script {
 		return newEcho(opts)
 	case Fanout, Slow:
 		return newFanout(opts)
+	case Storm:
+		return newStorm(opts)
 	}
 	return newIdle(opts)
 }
@@ -67,7 +89,7 @@ func newScript(opts *Options) script {
 // runner is a run under way.
 type runner struct {
 	opts   Options
-	points func(report.Point)
+	seen   Observer
 	script script
 	swarm  *load.Swarm
 	server *meter
@@ -77,9 +99,9 @@ type runner struct {
 	errors errorCounts
 }
 
-// play connects and runs the scenario.
-func (r *runner) play(ctx context.Context) error {
-	res := &report.Result{
+// begin prepares the result and what measures.
+func (r *runner) begin() {
+	r.result = &report.Result{
 		Schema: report.SchemaVersion, Scenario: r.opts.Scenario, Target: publicURL(r.opts.URL),
 		Started: time.Now().UTC(), Latencies: map[string]*report.Latency{},
 		Plan: report.Plan{
@@ -87,35 +109,41 @@ func (r *runner) play(ctx context.Context) error {
 			Bytes: r.opts.Bytes, OpenLoop: r.opts.Rate > 0,
 		},
 	}
+	r.server = newMeter(r.opts.PID, r.opts.MetricsURL)
+	r.self = newSelfMeter()
+}
+
+// play connects and runs the scenario.
+func (r *runner) play(ctx context.Context) error {
 	slope, err := r.connect(ctx)
-	if r.swarm.Open() == 0 {
+	if r.swarm.Open() == 0 || ctx.Err() != nil {
+		r.result = nil
 		return err
 	}
 	if err != nil {
-		r.errors.add("connect: failed", uint64(r.opts.Connections-r.swarm.Open()))
-		res.Notes = append(res.Notes, err.Error())
+		r.result.Notes = append(r.result.Notes, err.Error())
 	}
-	r.result = res
-	r.server = newMeter(r.opts.PID, r.opts.MetricsURL)
-	r.self = newSelfMeter()
-
+	if err := r.seen.Connected(ctx); err != nil {
+		r.result = nil
+		return err
+	}
 	begin := now()
 	r.window = Window{begin + r.opts.Warmup, begin + r.opts.Warmup + r.opts.Duration}
 	playing, stop := context.WithCancel(ctx)
 	defer stop()
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		r.script.run(playing, r.swarm, r.window)
-	}()
-	before, after, err := r.watch(ctx)
+	var players sync.WaitGroup
+	players.Go(func() { r.script.run(playing, r.swarm, r.window) })
+	if r.opts.Churn > 0 {
+		players.Go(func() { r.churn(playing) })
+	}
+	before, after, err := r.watch(ctx, nil)
 	stop()
-	<-over
+	players.Wait()
 	r.settle(ctx)
 	if f, ok := r.script.(*fanout); ok && r.opts.Scenario == Slow {
 		f.wakeSlow(r.swarm)
 		_ = sleep(ctx, grace/2) // they have a lot to read before they see their end
-		res.Notes = append(res.Notes, f.slowNote())
+		r.result.Notes = append(r.result.Notes, f.slowNote())
 	}
 	r.summarise(before, after, slope)
 	return err
@@ -123,8 +151,7 @@ func (r *runner) play(ctx context.Context) error {
 
 // connect opens the connections, in a few steps if the memory of the server is to be measured.
 func (r *runner) connect(ctx context.Context) (slope float64, err error) {
-	meter := newMeter(r.opts.PID, r.opts.MetricsURL)
-	if r.opts.Scenario != Idle || meter == nil {
+	if r.opts.Scenario != Idle || !r.opts.Slope {
 		return 0, r.swarm.Connect(ctx, r.opts.Connections)
 	}
 	var xs, ys []float64
@@ -133,21 +160,55 @@ func (r *runner) connect(ctx context.Context) (slope float64, err error) {
 		if err := r.swarm.Connect(ctx, n); err != nil {
 			return 0, err
 		}
+		if err := r.seen.Connected(ctx); err != nil {
+			return 0, err
+		}
 		if err := sleep(ctx, grace); err != nil {
 			return 0, err
 		}
-		use, err := meter.read(ctx)
+		if r.server == nil {
+			continue
+		}
+		use, err := r.server.read(ctx)
 		if err != nil {
 			return 0, err
 		}
-		xs, ys = append(xs, float64(r.swarm.Open())), append(ys, float64(use.rss))
+		// The other runs of a crowd have got just as far.
+		open := r.swarm.Open() * r.opts.Runs
+		xs, ys = append(xs, float64(open)), append(ys, float64(use.rss))
 	}
-	return leastSquares(xs, ys), nil
+	if len(xs) == 0 {
+		return 0, nil
+	}
+	return proc.Slope(xs, ys), nil
 }
 
-// watch tells the figures of every second until the measured phase is over, and returns what was
-// used and counted at its ends.
-func (r *runner) watch(ctx context.Context) (before, after snapshot, err error) {
+// churn cuts connections, and opens others for them, until ctx ends.
+func (r *runner) churn(ctx context.Context) {
+	const step = 100 * time.Millisecond
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	due := 0.0
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		due += r.opts.Churn * step.Seconds()
+		n := int(due)
+		due -= float64(n)
+		r.swarm.Cut(n, func(c *load.Client) bool {
+			_, publishes := c.Data.(*publisher)
+			return !publishes
+		})
+		_ = r.swarm.Connect(ctx, r.opts.Connections-r.swarm.Open()) // failures are counted there
+	}
+}
+
+// watch tells the figures of every second until the measured phase is over, or over is closed, and
+// returns what was used and counted at its ends.
+func (r *runner) watch(ctx context.Context, over <-chan struct{}) (before, after snapshot, err error) {
 	if err := sleep(ctx, r.window.From-now()); err != nil {
 		return before, after, err
 	}
@@ -164,6 +225,7 @@ func (r *runner) watch(ctx context.Context) (before, after snapshot, err error) 
 			continue
 		case <-ctx.Done():
 			err = ctx.Err()
+		case <-over:
 		case <-end:
 		}
 		after = r.snapshot(ctx)
@@ -179,7 +241,7 @@ func (r *runner) point(from, to snapshot) {
 	d := to.counts.minus(from.counts)
 	p := report.Point{
 		At: (to.at - r.window.From).Seconds(), Connections: r.swarm.Open(),
-		Sent: d.sent, Received: d.received, Errors: d.lost + d.broken,
+		Sent: d.sent, Received: d.received, Errors: d.lost + d.broken + to.errors - from.errors,
 	}
 	if to.second.TotalCount() > 0 {
 		p.P50 = float64(to.second.ValueAtQuantile(50))
@@ -187,7 +249,7 @@ func (r *runner) point(from, to snapshot) {
 		p.Max = float64(to.second.Max())
 	}
 	r.result.Series = append(r.result.Series, p)
-	r.points(p)
+	r.seen.Point(p)
 }
 
 // settle waits for what is still on its way.
@@ -209,6 +271,7 @@ func (r *runner) settle(ctx context.Context) {
 type snapshot struct {
 	at     time.Duration
 	counts counts
+	errors uint64 // of connections
 	server usage
 	self   usage
 	second *hdrhistogram.Histogram // of the time since the last snapshot
@@ -227,11 +290,23 @@ func (r *runner) snapshot(ctx context.Context) snapshot {
 		}
 	}
 	s.at, s.counts = now(), r.counts()
+	for _, n := range r.allErrors() {
+		s.errors += n
+	}
 	if r.server != nil {
 		s.server, _ = r.server.read(ctx) // a server that has died shows in the errors
 	}
 	s.self, _ = r.self.read(ctx)
 	return s
+}
+
+// allErrors are those of connections, open or not, by class.
+func (r *runner) allErrors() map[string]uint64 {
+	all := r.swarm.Failures()
+	for class, n := range r.errors.all() {
+		all[class] += n
+	}
+	return all
 }
 
 func (r *runner) counts() (c counts) {
@@ -253,19 +328,12 @@ func (r *runner) summarise(before, after snapshot, slope float64) {
 		Rate: float64(d.received) / max(took, 1e-9),
 	}
 	if f, ok := r.script.(*fanout); ok {
-		receivers := uint64(f.healthy())
-		res.Delivery = &report.Delivery{
-			Expected: all.sent * receivers, Received: all.received, Lost: all.lost,
-			Repeated: all.repeated, Reorder: all.reordered, Broken: all.broken,
-		}
-		// A message that nothing came after is missing without a gap.
-		missing := res.Delivery.Expected - min(all.received, res.Delivery.Expected)
-		res.Delivery.Lost = max(res.Delivery.Lost, missing)
+		res.Delivery = f.delivery(all)
 	}
+	res.Errors = r.allErrors()
 	if all.broken > 0 {
-		r.errors.add("contents: not what was sent", all.broken)
+		res.Errors["contents: not what was sent"] = all.broken
 	}
-	res.Errors = r.errors.all()
 	res.Generator = r.self.generator(before.self, after.self, took)
 	if r.server != nil {
 		res.Server = r.server.server(before.server, after.server, d.received, slope)
@@ -286,7 +354,14 @@ func (r *runner) distributions() {
 	}
 	r.latency("corrected", corrected)
 	r.latency("raw", raw)
-	r.latency("connect", r.swarm.Handshakes())
+	phases := r.swarm.Phases()
+	r.latency("connect", phases.Connect)
+	r.latency("upgrade", phases.Upgrade)
+	if s, ok := r.script.(*storm); ok {
+		r.latency("first", phases.First)
+		r.latency("open", s.opened)
+		r.latency("back", s.back)
+	}
 	if f, ok := r.script.(*fanout); ok {
 		first, median, last := f.spreads()
 		r.latency("spread_first", first)
@@ -326,14 +401,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// leastSquares is the slope of the line through points.
-func leastSquares(xs, ys []float64) float64 {
-	var sx, sy, sxx, sxy float64
-	for i, x := range xs {
-		sx, sy, sxx, sxy = sx+x, sy+ys[i], sxx+x*x, sxy+x*ys[i]
-	}
-	n := float64(len(xs))
-	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
 }

@@ -90,7 +90,7 @@ func mustRun(t *testing.T, o Options, points func(report.Point)) *report.Result 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	r, err := Run(ctx, o, points)
+	r, err := Run(ctx, o, Observer{Point: points})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestRunRefusesNonsense(t *testing.T) {
 		{"bad_url", Options{Scenario: Idle, Connections: 1, Duration: 1, URL: "http://x"}, "ws://"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Run(context.Background(), tt.opts, nil)
+			_, err := Run(context.Background(), tt.opts, Observer{})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -277,5 +277,82 @@ func TestStamp(t *testing.T) {
 		if _, ok := readStamp(text[:len(text)-1], size); ok {
 			t.Errorf("size %d: a cut goes unnoticed", size)
 		}
+	}
+}
+
+// Every connection that is cut comes back, with its number and its greeting.
+func TestStormComesBack(t *testing.T) {
+	const n = 60
+	r := mustRun(t, Options{
+		Scenario: Storm, URL: benchtest.New(t, benchtest.Faults{}).URL("/echo"), Connections: n,
+		Cuts: 2, Greeting: "hello", Duration: 20 * time.Second,
+	}, nil)
+	if len(r.Errors) > 0 || r.Achieved.Connections != n {
+		t.Errorf("errors %v, %d connections", r.Errors, r.Achieved.Connections)
+	}
+	for name, want := range map[string]uint64{
+		"open": n, "back": 2 * n, "connect": 3 * n, "upgrade": 3 * n, "first": 3 * n,
+	} {
+		if l := r.Latencies[name]; l == nil || l.Count != want {
+			t.Errorf("%s: %+v, want %d", name, l, want)
+		}
+	}
+}
+
+// A server that refuses is asked again, and what it refused is told.
+func TestStormThatNeverLands(t *testing.T) {
+	r := mustRun(t, Options{
+		Scenario: Storm, URL: benchtest.New(t, benchtest.Faults{Status: 503}).URL("/echo"),
+		Connections: 5, Duration: time.Second,
+	}, nil)
+	if r.Errors["handshake: status 503"] < 10 || r.Achieved.Connections != 0 ||
+		len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "5 of 5 connections were not open") {
+		t.Errorf("%d connections, errors %v, notes %v", r.Achieved.Connections, r.Errors, r.Notes)
+	}
+}
+
+// The server process is cut off by the test; another takes its place.
+func TestStormWaitsForTheServersCut(t *testing.T) {
+	s := benchtest.New(t, benchtest.Faults{})
+	r := mustRun(t, Options{
+		Scenario: Storm, URL: s.URL("/echo"), Connections: 20, Cuts: 1, AwaitCut: true,
+		Duration: 20 * time.Second,
+	}, func(p report.Point) {
+		if p.At < 1.5 {
+			s.CutAll()
+		}
+	})
+	if l := r.Latencies["back"]; l == nil || l.Count != 20 || r.Achieved.Connections != 20 {
+		t.Errorf("%d connections, back %+v", r.Achieved.Connections, r.Latencies["back"])
+	}
+}
+
+// With churn, connections come and go, and nothing of that is an error.
+func TestChurnIsNoError(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		opts Options
+		path string
+	}{
+		{"echo", Options{Scenario: Echo, Rate: 500, Bytes: 32}, "/echo"},
+		{"closed_loop", Options{Scenario: Echo, Bytes: 32}, "/echo"},
+		{"fanout", Options{Scenario: Fanout, Rate: 100, Bytes: 100}, "/chat"},
+		{"idle", Options{Scenario: Idle}, "/echo"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := tt.opts
+			o.URL = benchtest.New(t, benchtest.Faults{}).URL(tt.path)
+			o.Connections, o.Churn, o.Duration = 20, 50, 1500*time.Millisecond
+			r := mustRun(t, o, nil)
+			if len(r.Errors) > 0 {
+				t.Errorf("errors %v", r.Errors)
+			}
+			if n := r.Latencies["connect"].Count; n < 60 {
+				t.Errorf("%d connects in all, want 20 and about 50 a second", n)
+			}
+			if r.Delivery != nil && (r.Delivery.Lost > 0 || r.Delivery.Received == 0) {
+				t.Errorf("delivery %+v", r.Delivery)
+			}
+		})
 	}
 }

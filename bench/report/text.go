@@ -1,0 +1,186 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+const (
+	// errorsShown bounds the classes of errors, notesShown the sentences in the text.
+	errorsShown = 4
+	notesShown  = 3
+)
+
+// WriteText writes the result for people: the verdict first, at most 25 lines of 80 columns.
+func (r *Result) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", r.Verdict())
+	for _, s := range first(r.Suspicions, notesShown) {
+		fmt.Fprintf(&b, "  %s\n", s)
+	}
+	for _, a := range r.Assertions {
+		if !a.Passed {
+			fmt.Fprintf(&b, "  not met: %s, but it is %s\n", a.Text, number(a.Actual))
+		}
+	}
+	r.writePlan(&b)
+	r.writeLatencies(&b)
+	r.writeDelivery(&b)
+	r.writeErrors(&b)
+	r.writeCosts(&b)
+	for _, n := range first(r.Notes, notesShown) {
+		fmt.Fprintf(&b, "note        %s\n", cut(n, 68))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Verdict says in a line what the run is worth.
+func (r *Result) Verdict() string {
+	for _, a := range r.Assertions {
+		if !a.Passed {
+			return "FAILED: an assertion was not met"
+		}
+	}
+	if len(r.Suspicions) > 0 {
+		return "SUSPECT: the generator may have been the bottleneck"
+	}
+	return "VALID"
+}
+
+func (r *Result) writePlan(b *strings.Builder) {
+	loop := "closed loop"
+	if r.Plan.OpenLoop {
+		loop = number(r.Plan.Rate) + "/s planned"
+	}
+	fmt.Fprintf(b, "%-11s %s, %s\n", r.Scenario, cut(r.Target, 50), loop)
+	fmt.Fprintf(b, "connections %s of %s; %s B messages; %.1f s\n", number(float64(r.Achieved.Connections)),
+		number(float64(r.Plan.Connections)), number(float64(r.Plan.Bytes)), r.Seconds)
+	fmt.Fprintf(b, "messages    %s sent, %s received, %s/s\n", number(float64(r.Achieved.Sent)),
+		number(float64(r.Achieved.Received)), number(r.Achieved.Rate))
+}
+
+// order is how latencies are listed; others follow by name.
+var order = []string{"corrected", "raw", "open", "back", "connect", "tls", "upgrade", "first",
+	"spread_first", "spread_median", "spread_last"}
+
+func (r *Result) writeLatencies(b *strings.Builder) {
+	if len(r.Latencies) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "%-14s%9s%9s%9s%9s%9s%9s%9s\n",
+		"latency", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max")
+	names := slices.SortedFunc(maps.Keys(r.Latencies), func(a, c string) int {
+		return cmp.Or(cmp.Compare(place(a), place(c)), cmp.Compare(a, c))
+	})
+	for _, name := range names {
+		l := r.Latencies[name]
+		fmt.Fprintf(b, "  %-12s%9s%9s%9s%9s%9s%9s%9s\n", strings.ReplaceAll(name, "_", " "),
+			duration(l.Mean), duration(l.P50), duration(l.P90), duration(l.P99), duration(l.P999),
+			duration(l.P9999), duration(l.Max))
+	}
+}
+
+func place(name string) int {
+	if i := slices.Index(order, name); i >= 0 {
+		return i
+	}
+	return len(order)
+}
+
+func (r *Result) writeDelivery(b *strings.Builder) {
+	if d := r.Delivery; d != nil {
+		fmt.Fprintf(b, "delivery    %s of %s; %s lost, %s repeated, %s reordered, %s changed\n",
+			number(float64(d.Received)), number(float64(d.Expected)), number(float64(d.Lost)),
+			number(float64(d.Repeated)), number(float64(d.Reorder)), number(float64(d.Broken)))
+	}
+}
+
+func (r *Result) writeErrors(b *strings.Builder) {
+	if len(r.Errors) == 0 {
+		b.WriteString("errors      none\n")
+		return
+	}
+	classes := slices.SortedFunc(maps.Keys(r.Errors), func(a, c string) int {
+		return cmp.Or(cmp.Compare(r.Errors[c], r.Errors[a]), cmp.Compare(a, c))
+	})
+	for i, class := range first(classes, errorsShown) {
+		label := ""
+		if i == 0 {
+			label = "errors"
+		}
+		fmt.Fprintf(b, "%-11s %s x %s\n", label, number(float64(r.Errors[class])), cut(class, 56))
+	}
+}
+
+func (r *Result) writeCosts(b *strings.Builder) {
+	if s := r.Server; s != nil {
+		fmt.Fprintf(b, "server      %.2f us CPU per message, %s resident", s.CPUPerMessage, bytes(s.RSS))
+		if s.RSSPerConn > 0 {
+			fmt.Fprintf(b, ", %.0f B per connection", s.RSSPerConn)
+		}
+		fmt.Fprintf(b, " (%s)\n", s.Source)
+	}
+	g := r.Generator
+	fmt.Fprintf(b, "generator   %.0f %% of its CPU, %s resident", 100*g.CPUShare, bytes(g.RSS))
+	if g.SendLag != nil {
+		fmt.Fprintf(b, ", send lag p99 %s", duration(g.SendLag.P99))
+	}
+	b.WriteString("\n")
+}
+
+// Line is the live line of a second, without a newline. On a terminal it stays below 80 columns.
+func (p Point) Line(terminal bool) string {
+	if terminal {
+		return fmt.Sprintf("%5.0fs  %s conns  %s/s sent  %s/s received  p99 %s  %s errors", p.At,
+			number(float64(p.Connections)), number(float64(p.Sent)), number(float64(p.Received)),
+			duration(p.P99), number(float64(p.Errors)))
+	}
+	return fmt.Sprintf("at=%.0fs connections=%d sent=%d received=%d p99_us=%.0f errors=%d", p.At,
+		p.Connections, p.Sent, p.Received, p.P99, p.Errors)
+}
+
+// duration writes microseconds with a unit that suits them.
+func duration(us float64) string {
+	switch {
+	case us < 1000:
+		return fmt.Sprintf("%.0fus", us)
+	case us < 10_000:
+		return fmt.Sprintf("%.2fms", us/1000)
+	case us < 1_000_000:
+		return fmt.Sprintf("%.0fms", us/1000)
+	}
+	return fmt.Sprintf("%.2fs", us/1e6)
+}
+
+// number writes a number with its thousands apart.
+func number(v float64) string {
+	if v != float64(int64(v)) {
+		return fmt.Sprintf("%.2f", v)
+	}
+	text := fmt.Sprint(int64(v))
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+func bytes(n int64) string {
+	if n < 10<<20 {
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
+
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n-3] + "..."
+}
+
+func first[T any](list []T, n int) []T { return list[:min(n, len(list))] }
