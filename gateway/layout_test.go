@@ -84,6 +84,8 @@ func TestImportsGoDownwards(t *testing.T) {
 // A library is known to one package, which can replace it.
 func TestLibrariesHaveOneUser(t *testing.T) {
 	by, _ := imports(t)
+	// The generator has its own reader of YAML: it knows nothing of the gateway's settings.
+	others := []string{"bench/benchtest", "bench/crowd"}
 	for library, owner := range map[string]string{
 		"github.com/cloudwego/netpoll":        "poller",
 		"github.com/panjf2000/ants":           "gateway/workers",
@@ -100,7 +102,7 @@ func TestLibrariesHaveOneUser(t *testing.T) {
 				}
 				if pkg == owner {
 					used = true
-				} else if pkg != "bench/benchtest" {
+				} else if !slices.Contains(others, pkg) {
 					t.Errorf("%s imports %s, which belongs to %s", pkg, dep, owner)
 				}
 			}

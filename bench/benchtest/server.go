@@ -3,6 +3,7 @@
 package benchtest
 
 import (
+	"crypto/x509"
 	"net"
 	"strings"
 	"sync"
@@ -20,6 +21,19 @@ type Faults struct {
 	RepeatEvery int // send every so manieth broadcast twice
 	SwapEvery   int // send every so manieth broadcast after the next one
 	Garble      bool
+
+	// RetryAfter is the Retry-After header of refused handshakes; none if it is empty.
+	RetryAfter string
+	// Check judges handshakes: it returns the status to refuse with, or 0. It is called from many
+	// goroutines.
+	Check func(Handshake) int
+	// Subprotocol answers whatever subprotocols are offered, also if it is not one of them.
+	Subprotocol string
+	// Extensions is answered as Sec-WebSocket-Extensions, offered or not, legal or not. The server
+	// does not act on it.
+	Extensions string
+	// TLS makes the server one of wss with that certificate; nil means ws.
+	TLS *Identity
 }
 
 // Server is a running server.
@@ -27,6 +41,7 @@ type Server struct {
 	Addr string
 
 	faults Faults
+	roots  *x509.CertPool // nil without TLS
 	done   sync.WaitGroup
 
 	mu    sync.Mutex
@@ -36,13 +51,16 @@ type Server struct {
 }
 
 // New starts a server on loopback. It ends with the test.
-func New(t *testing.T, f Faults) *Server {
+func New(t testing.TB, f Faults) *Server {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &Server{Addr: ln.Addr().String(), faults: f, conns: map[net.Conn]bool{}}
+	if f.TLS != nil {
+		ln, s.roots = secure(t, ln, *f.TLS)
+	}
 	s.done.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -65,7 +83,15 @@ func New(t *testing.T, f Faults) *Server {
 }
 
 // URL is the address of a path.
-func (s *Server) URL(path string) string { return "ws://" + s.Addr + path }
+func (s *Server) URL(path string) string {
+	if s.roots != nil {
+		return "wss://" + s.Addr + path
+	}
+	return "ws://" + s.Addr + path
+}
+
+// Roots are the authorities that vouch for a server of wss: itself. It is nil for one of ws.
+func (s *Server) Roots() *x509.CertPool { return s.roots }
 
 // CutAll cuts every connection that there is.
 func (s *Server) CutAll() {
@@ -90,15 +116,8 @@ func (s *Server) serve(c net.Conn) {
 		c.Close()
 	}()
 	s.join(c, false)
-	var path string
-	upgrader := ws.Upgrader{OnRequest: func(uri []byte) error {
-		path = string(uri)
-		if s.faults.Status != 0 {
-			return ws.RejectConnectionError(ws.RejectionStatus(s.faults.Status))
-		}
-		return nil
-	}}
-	if _, err := upgrader.Upgrade(c); err != nil {
+	path, err := s.upgrade(c)
+	if err != nil {
 		return
 	}
 	echo := strings.HasPrefix(path, "/echo")

@@ -27,13 +27,16 @@ type Script interface {
 	Closed(c *Client, err error)
 }
 
+// DialersDefault is how many connects and handshakes are under way at once.
+const DialersDefault = 64
+
 // Config configures a swarm.
 type Config struct {
 	Target *Target
 	Script Script
 	// Loops is the number of event loops; 0 means 1.
 	Loops int
-	// Dialers is the number of connects and handshakes under way at once; 0 means 64.
+	// Dialers is the number of connects and handshakes under way at once; 0 means DialersDefault.
 	Dialers int
 	// Rate is how many connects a second are begun; 0 means as many as Dialers allow.
 	Rate float64
@@ -85,7 +88,7 @@ func NewSwarm(cfg Config) (*Swarm, error) {
 		cfg.Loops = 1
 	}
 	if cfg.Dialers == 0 {
-		cfg.Dialers = 64
+		cfg.Dialers = DialersDefault
 	}
 	engine, err := poller.New("auto", poller.Config{Loops: cfg.Loops})
 	if err != nil {
@@ -106,9 +109,9 @@ func NewSwarm(cfg Config) (*Swarm, error) {
 // NewHistogram returns an empty histogram of microseconds, up to ten minutes with three digits.
 func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 600_000_000, 3) }
 
-// Connect adds n clients, as fast as Config.Rate and Config.Dialers allow, and returns when every one
-// of them is open or has failed. They get the numbers of clients that have ended, then new ones. The
-// error joins the first failures.
+// Connect adds n clients, as fast as Config.Rate and Config.Dialers allow, and returns when every
+// one of them is open or has failed. They get the numbers of clients that have ended, then new
+// ones. The error joins the first failures.
 func (s *Swarm) Connect(ctx context.Context, n int) error {
 	s.mu.Lock()
 	s.failures, s.failed = nil, 0

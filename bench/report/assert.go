@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,15 +18,15 @@ type Check struct {
 }
 
 var assertion = regexp.MustCompile(
-	`^\s*([a-z_0-9.]+?)\s*(<=|>=|==|<|>)\s*([0-9.]+)\s*(us|ms|s|%|k|m)?\s*$`)
+	`^\s*([A-Za-z_0-9.-]+?)\s*(<=|>=|==|<|>)\s*([0-9.]+)\s*(us|ms|s|%|k|m)?\s*$`)
 
 var units = map[string]float64{
 	"": 1, "us": 1, "ms": 1e3, "s": 1e6, "%": 1, "k": 1e3, "m": 1e6,
 }
 
 // ParseAssertion parses a condition like "p99<20ms", "connect.p50<1s", "errors<1%", "lost==0" or
-// "rate>=50k".
-func ParseAssertion(text string) (Check, error) {
+// "rate>=50k". latencies are names of distributions besides the usual ones.
+func ParseAssertion(text string, latencies ...string) (Check, error) {
 	m := assertion.FindStringSubmatch(text)
 	if m == nil {
 		return Check{}, fmt.Errorf("assertion %q is not like p99<20ms, errors<1%% or lost==0", text)
@@ -38,7 +39,7 @@ func ParseAssertion(text string) (Check, error) {
 		text: strings.TrimSpace(text), figure: m[1], operator: m[2], bound: bound * units[m[4]],
 		percent: m[4] == "%",
 	}
-	if !known(c.figure) {
+	if latency, _ := split(c.figure); !known(c.figure) && !slices.Contains(latencies, latency) {
 		return Check{}, fmt.Errorf("assertion %q: there is no figure %q; there are %s, and "+
 			"connect.p99 and the like", text, c.figure, strings.Join(figureNames(), ", "))
 	}
@@ -111,8 +112,10 @@ func figureNames() (names []string) {
 
 // split separates the distribution from the quantile: "connect.p99.9"; corrected if none is named.
 func split(name string) (latency, quantile string) {
-	if before, after, ok := strings.Cut(name, "."); ok && before[0] != 'p' {
-		return before, after
+	for _, q := range quantiles {
+		if before, ok := strings.CutSuffix(name, "."+q.name); ok {
+			return before, q.name
+		}
 	}
 	return "corrected", name
 }

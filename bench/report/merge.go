@@ -93,8 +93,12 @@ func (r *Result) addPlan(o *Result) {
 		BytesIn: a.BytesIn + b.BytesIn, BytesOut: a.BytesOut + b.BytesOut,
 	}
 	g, h := r.Generator, o.Generator
+	share := max(g.CPUShare, h.CPUShare)
+	if o.Machine == r.Machine {
+		share = g.CPUShare + h.CPUShare // they have shared its processors
+	}
 	r.Generator = Generator{
-		CPUSeconds: g.CPUSeconds + h.CPUSeconds, CPUShare: max(g.CPUShare, h.CPUShare),
+		CPUSeconds: g.CPUSeconds + h.CPUSeconds, CPUShare: share,
 		RSS: g.RSS + h.RSS, GCPause: max(g.GCPause, h.GCPause), SendLag: g.SendLag,
 		Processes: g.Processes + max(h.Processes, 1),
 	}
@@ -113,8 +117,7 @@ func (r *Result) addPlan(o *Result) {
 	}
 }
 
-// addSeries adds points to those of the same second. The latencies of two generators cannot be
-// added; the worse ones stand.
+// addSeries adds points to those of the same second.
 func (r *Result) addSeries(points []Point) {
 	for _, p := range points {
 		i := slices.IndexFunc(r.Series, func(q Point) bool { return math.Abs(q.At-p.At) < 0.5 })
@@ -122,11 +125,21 @@ func (r *Result) addSeries(points []Point) {
 			r.Series = append(r.Series, p)
 			continue
 		}
-		q := &r.Series[i]
-		q.Connections += p.Connections
-		q.Sent, q.Received, q.Errors = q.Sent+p.Sent, q.Received+p.Received, q.Errors+p.Errors
-		q.P50, q.P99, q.Max = max(q.P50, p.P50), max(q.P99, p.P99), max(q.Max, p.Max)
+		r.Series[i] = Sum([]Point{r.Series[i], p})
 	}
+}
+
+// Sum adds up points of the same second; there must be one. The latencies of several generators
+// cannot be added; the worst ones stand.
+func Sum(points []Point) Point {
+	all := points[0]
+	for _, p := range points[1:] {
+		all.Connections += p.Connections
+		all.Sent, all.Received = all.Sent+p.Sent, all.Received+p.Received
+		all.Errors += p.Errors
+		all.P50, all.P99, all.Max = max(all.P50, p.P50), max(all.P99, p.P99), max(all.Max, p.Max)
+	}
+	return all
 }
 
 func earlier(r, o *Result) time.Time {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -136,11 +137,11 @@ func (r *Result) writeCosts(b *strings.Builder) {
 // Line is the live line of a second, without a newline. On a terminal it stays below 80 columns.
 func (p Point) Line(terminal bool) string {
 	if terminal {
-		return fmt.Sprintf("%5.0fs  %s conns  %s/s sent  %s/s received  p99 %s  %s errors", p.At,
+		return fmt.Sprintf("%5.1fs  %s conns  %s/s sent  %s/s received  p99 %s  %s errors", p.At,
 			number(float64(p.Connections)), number(float64(p.Sent)), number(float64(p.Received)),
 			duration(p.P99), number(float64(p.Errors)))
 	}
-	return fmt.Sprintf("at=%.0fs connections=%d sent=%d received=%d p99_us=%.0f errors=%d", p.At,
+	return fmt.Sprintf("at=%.1fs connections=%d sent=%d received=%d p99_us=%.0f errors=%d", p.At,
 		p.Connections, p.Sent, p.Received, p.P99, p.Errors)
 }
 
@@ -159,6 +160,9 @@ func duration(us float64) string {
 
 // number writes a number with its thousands apart.
 func number(v float64) string {
+	if v >= 100 {
+		v = math.Round(v)
+	}
 	if v != float64(int64(v)) {
 		return fmt.Sprintf("%.2f", v)
 	}

@@ -14,8 +14,9 @@ import (
 // echo sends messages to an echo server and measures the answers. It is a script.
 //
 // In an open loop, a message that is due while every connection has its fill of messages without an
-// answer waits for one that has not. Its corrected latency counts from the moment it was planned
-// for, its raw latency from when it was sent.
+// answer waits for one that has not. If it still waits when the run ends, it counts as late as
+// that. Its corrected latency counts from the moment it was planned for, its raw latency from when
+// it was sent.
 type echo struct {
 	opts  *Options
 	lanes []echoLane
@@ -24,13 +25,18 @@ type echo struct {
 // echoLane is the part of one event loop.
 type echoLane struct {
 	tally
-	idle    []*echoClient // may send; a client stands there once for each message it may send
-	backlog []time.Duration
-	plan    schedule
+	idle    []idleClient // may send; a client stands there once for each message it may send
+	plan    schedule     // of an open loop: the next message that was not sent
 	seq     uint64
 	message []byte
 
 	flooding bool // a closed loop is under way
+}
+
+// idleClient is a client that has been able to send since a moment.
+type idleClient struct {
+	*echoClient
+	since time.Duration
 }
 
 // echoClient is what a connection remembers: its messages without an answer, oldest first. Servers
@@ -69,7 +75,7 @@ func (e *echo) run(ctx context.Context, s *load.Swarm, w Window) {
 		l := &e.lanes[i]
 		l.plan = newSchedule(w.From-e.opts.Warmup, rate, e.opts.Poisson)
 		paced.Go(func() {
-			metronome(ctx, rate, func() { s.PostLane(i, func() { l.catchUp(e) }) })
+			metronome(ctx, func() { s.PostLane(i, func() { l.catchUp(e) }) })
 		})
 	}
 	paced.Wait()
@@ -81,30 +87,34 @@ func (l *echoLane) flood(e *echo) {
 	idle := l.idle
 	l.idle = nil
 	for _, c := range idle {
-		l.send(e, c, now())
+		l.send(e, c.echoClient, now())
 	}
 }
 
-// catchUp sends what is due, as far as there are idle connections. How late it comes is the
-// generator's own doing, unless it has to wait for a connection.
+// catchUp sends what is due, as far as there are idle connections. That a message waits for one is
+// the server's doing; what it waits beyond that is the generator's.
 func (l *echoLane) catchUp(e *echo) {
-	for at := min(now(), l.window.To-1); l.plan.at <= at; l.plan.next() {
-		if len(l.backlog) < len(l.idle) {
-			l.late(l.plan.at, now())
-		}
-		l.backlog = append(l.backlog, l.plan.at)
+	at, n := now(), 0
+	for ; n < len(l.idle) && l.plan.at <= min(at, l.window.To-1); n++ {
+		planned, c := l.plan.at, l.idle[n]
+		l.plan.next()
+		l.late(planned, max(planned, c.since), at)
+		l.send(e, c.echoClient, planned)
 	}
-	l.drain(e)
+	l.idle = l.idle[n:]
 }
 
-// drain sends what waits for a connection.
-func (l *echoLane) drain(e *echo) {
-	n := min(len(l.backlog), len(l.idle))
-	for i := range n {
-		l.send(e, l.idle[i], l.backlog[i])
+// unsent counts the messages that were planned and never sent, as late as at a moment.
+func (l *echoLane) unsent(at time.Duration) (n uint64) {
+	for ; l.plan.every > 0 && l.plan.at < min(at, l.window.To) && n < unsentMax; l.plan.next() {
+		l.measure(l.plan.at, l.plan.at, at)
+		n++
 	}
-	l.idle, l.backlog = l.idle[n:], l.backlog[n:]
+	return n
 }
+
+// unsentMax bounds the messages that are counted one by one although nobody has sent them.
+const unsentMax = 10_000_000
 
 func (l *echoLane) send(e *echo, c *echoClient, planned time.Duration) {
 	f := &c.flights[(c.head+c.n)%len(c.flights)]
@@ -131,7 +141,7 @@ func (e *echo) Open(c *load.Client) {
 	ec := &echoClient{Client: c, flights: make([]flight, e.opts.InFlight)}
 	c.Data = ec
 	for range e.opts.InFlight {
-		l.idle = append(l.idle, ec)
+		l.idle = append(l.idle, idleClient{ec, now()})
 	}
 	if l.flooding {
 		l.flood(e)
@@ -153,13 +163,14 @@ func (e *echo) Message(c *load.Client, ev wire.Event) {
 		e.opts.Verify && !bytes.Equal(ev.Payload, l.fill(f.seq)) {
 		l.broken.Add(1)
 	}
-	l.measure(f.planned, f.sent, now())
+	arrived := now()
+	l.measure(f.planned, f.sent, arrived)
 	if e.opts.Rate == 0 {
 		l.send(e, ec, 0)
 		return
 	}
-	l.idle = append(l.idle, ec)
-	l.drain(e)
+	l.idle = append(l.idle, idleClient{ec, arrived})
+	l.catchUp(e)
 }
 
 // Closed implements load.Script.
@@ -174,7 +185,7 @@ func (e *echo) Closed(c *load.Client, err error) {
 	}
 	kept := l.idle[:0]
 	for _, i := range l.idle {
-		if i != ec {
+		if i.echoClient != ec {
 			kept = append(kept, i)
 		}
 	}

@@ -128,7 +128,7 @@ func (f *fanout) run(ctx context.Context, s *load.Swarm, w Window) {
 		}
 		l := &f.lanes[lane]
 		paced.Go(func() {
-			metronome(ctx, rate*float64(len(list)), func() {
+			metronome(ctx, func() {
 				s.PostLane(lane, func() {
 					for _, p := range list {
 						l.publish(f, p)
@@ -143,7 +143,7 @@ func (f *fanout) run(ctx context.Context, s *load.Swarm, w Window) {
 // publish sends what is due of a publisher.
 func (l *fanoutLane) publish(f *fanout, p *publisher) {
 	for at := now(); p.plan.at <= min(at, l.window.To-1); p.plan.next() {
-		l.late(p.plan.at, at)
+		l.late(p.plan.at, p.plan.at, at)
 		l.wire = stamp{p.id, p.seq, p.plan.at, now()}.append(l.wire[:0], f.size)
 		p.seq++
 		l.sent.Add(1)

@@ -68,8 +68,8 @@ type Options struct {
 	MetricsURL string
 }
 
-// check fills in defaults and says what is wrong.
-func (o *Options) check() error {
+// Check fills in defaults and says what is wrong.
+func (o *Options) Check() error {
 	o.Loops = max(o.Loops, 1)
 	o.InFlight = max(o.InFlight, 1)
 	o.Rooms = max(o.Rooms, 1)

@@ -9,7 +9,7 @@ import (
 
 // pace is the shortest time between two wake-ups of a metronome. What is due in one is sent
 // together; latency counts from the moment that each was planned for all the same.
-const pace = time.Millisecond
+const pace = 250 * time.Microsecond
 
 // schedule is a sequence of planned moments.
 type schedule struct {
@@ -35,17 +35,10 @@ func (s *schedule) next() {
 	s.at = time.Duration(s.exact)
 }
 
-// metronome calls beat whenever something may be due by a rate, until ctx ends.
-func metronome(ctx context.Context, rate float64, beat func()) {
-	every := max(pace, time.Duration(float64(time.Second)/rate/4))
-	tick := time.NewTicker(min(every, 100*time.Millisecond))
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			beat()
-		case <-ctx.Done():
-			return
-		}
+// metronome calls beat, at which something may be due, until ctx ends.
+func metronome(ctx context.Context, beat func()) {
+	for ctx.Err() == nil {
+		beat()
+		rest(pace)
 	}
 }

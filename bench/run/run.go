@@ -3,7 +3,8 @@ package run
 import (
 	"context"
 	"errors"
-	"net/url"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ type Observer struct {
 // with ctx's error. Connections that fail are errors of the result, not of Run, unless all of them
 // fail.
 func Run(ctx context.Context, opts Options, seen Observer) (*report.Result, error) {
-	if err := opts.check(); err != nil {
+	if err := opts.Check(); err != nil {
 		return nil, err
 	}
 	target, err := load.ParseTarget(opts.URL, opts.roomSize())
@@ -140,6 +141,9 @@ func (r *runner) play(ctx context.Context) error {
 	stop()
 	players.Wait()
 	r.settle(ctx)
+	if e, ok := r.script.(*echo); ok && e.opts.Rate > 0 {
+		r.unsent(e)
+	}
 	if f, ok := r.script.(*fanout); ok && r.opts.Scenario == Slow {
 		f.wakeSlow(r.swarm)
 		_ = sleep(ctx, grace/2) // they have a lot to read before they see their end
@@ -147,6 +151,20 @@ func (r *runner) play(ctx context.Context) error {
 	}
 	r.summarise(before, after, slope)
 	return err
+}
+
+// unsent counts what the generator owes.
+func (r *runner) unsent(e *echo) {
+	owed, at := make([]uint64, r.swarm.Lanes()), now()
+	r.swarm.OnLanes(func(i int) { owed[i] = e.lanes[i].unsent(at) })
+	n := uint64(0)
+	for _, o := range owed {
+		n += o
+	}
+	if n > 0 {
+		r.result.Notes = append(r.result.Notes, fmt.Sprintf(
+			"%d planned messages were never sent; they count as late as the end", n))
+	}
 }
 
 // connect opens the connections, in a few steps if the memory of the server is to be measured.
@@ -379,14 +397,18 @@ func (r *runner) latency(name string, h *hdrhistogram.Histogram) {
 	}
 }
 
-// publicURL leaves out what may be a secret.
+// publicURL leaves out what may be a secret: the query, and who the user is.
 func publicURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
+	raw, _, _ = strings.Cut(raw, "?")
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
 		return ""
 	}
-	u.User, u.RawQuery = nil, ""
-	return u.String()
+	host, path, _ := strings.Cut(rest, "/")
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		host = host[at+1:]
+	}
+	return scheme + "://" + host + "/" + path
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -48,10 +48,11 @@ func (t *tally) measure(planned, sent, arrived time.Duration) {
 	}
 }
 
-// late notes how late a message is sent.
-func (t *tally) late(planned, sent time.Duration) {
+// late notes how late a message is sent that was planned for a moment and could be sent from
+// another on.
+func (t *tally) late(planned, possible, sent time.Duration) {
 	if t.window.holds(planned) {
-		t.lag.RecordValue(microseconds(sent - planned))
+		t.lag.RecordValue(microseconds(sent - possible))
 	}
 }
 

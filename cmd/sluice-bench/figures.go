@@ -16,10 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/bench/figures"
+	"sluice/bench/report"
 )
 
-// report is the file that a run of figures writes.
-type report struct {
+// figuresFile is what a run of figures writes.
+type figuresFile struct {
 	At      time.Time       `json:"at"`
 	Machine machine         `json:"machine"`
 	Command []string        `json:"command"`
@@ -28,12 +29,8 @@ type report struct {
 
 // machine says where a run took place.
 type machine struct {
-	CPU      string `json:"cpu"`
-	Cores    int    `json:"cores"`
-	Kernel   string `json:"kernel"`
-	Go       string `json:"go"`
-	Commit   string `json:"commit"`   // of this command; empty if it was built without
-	Modified bool   `json:"modified"` // it is not just that commit
+	report.Machine
+	Modified bool `json:"modified"` // this command is not just that of the commit
 }
 
 func figuresCommand() *cobra.Command {
@@ -85,7 +82,7 @@ func runFigures(ctx context.Context, cmd *cobra.Command, gateway, out string, sc
 	if err := result.WriteTable(cmd.OutOrStdout()); err != nil || out == "" {
 		return err
 	}
-	text, err := json.MarshalIndent(report{time.Now().UTC(), here, os.Args, result}, "", "  ")
+	text, err := json.MarshalIndent(figuresFile{time.Now().UTC(), here, os.Args, result}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -131,7 +128,9 @@ func raiseDescriptors() error {
 }
 
 func thisMachine() machine {
-	m := machine{CPU: "unknown CPU", Cores: runtime.NumCPU(), Go: runtime.Version()}
+	m := machine{Machine: report.Machine{
+		CPU: "unknown CPU", Cores: runtime.NumCPU(), Go: runtime.Version(),
+	}}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
 			if name, ok := strings.CutPrefix(line, "model name\t: "); ok {

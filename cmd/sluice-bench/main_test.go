@@ -120,7 +120,7 @@ func TestFiguresWritesItsReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r report
+	var r figuresFile
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
