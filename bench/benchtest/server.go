@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
@@ -21,6 +22,8 @@ type Faults struct {
 	RepeatEvery int // send every so manieth broadcast twice
 	SwapEvery   int // send every so manieth broadcast after the next one
 	Garble      bool
+	// WriteTimeout cuts who does not read; 0 waits for ever.
+	WriteTimeout time.Duration
 
 	// RetryAfter is the Retry-After header of refused handshakes; none if it is empty.
 	RetryAfter string
@@ -164,7 +167,12 @@ func (s *Server) broadcast(author net.Conn, msg []byte) {
 func (s *Server) sendAll(author net.Conn, msg []byte) {
 	for c, chat := range s.conns {
 		if chat && c != author {
-			wsutil.WriteServerMessage(c, ws.OpText, msg) // its reader notices that it is gone
+			if d := s.faults.WriteTimeout; d > 0 {
+				c.SetWriteDeadline(time.Now().Add(d))
+			}
+			if wsutil.WriteServerMessage(c, ws.OpText, msg) != nil {
+				c.Close() // its reader notices
+			}
 		}
 	}
 }

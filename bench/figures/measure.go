@@ -113,7 +113,7 @@ func swarm(ctx context.Context, c *child.Child, path string, n int, cfg load.Con
 	if err != nil {
 		return nil, err
 	}
-	cfg.Target = target
+	cfg.Request = load.Request{Target: target}
 	s, err := load.NewSwarm(cfg)
 	if err != nil {
 		return nil, err
@@ -218,7 +218,7 @@ func measureIdle(ctx context.Context, c *child.Child, scale Scale) (m sample, er
 	if err != nil {
 		return m, err
 	}
-	s, err := load.NewSwarm(load.Config{Target: target, Script: new(scenario.Idle)})
+	s, err := load.NewSwarm(load.Config{Request: load.Request{Target: target}, Script: new(scenario.Idle)})
 	if err != nil {
 		return m, err
 	}

@@ -3,9 +3,8 @@ package load
 import (
 	"bytes"
 	"errors"
-	"fmt"
+	"io"
 	"math/rand/v2"
-	"strconv"
 	"time"
 
 	"sluice/gateway/wire"
@@ -32,6 +31,8 @@ type Client struct {
 
 	swarm    *Swarm
 	conn     poller.Conn
+	relay    *Relay       // of wss; nil for plain connections
+	zip      *Compression // nil if none was agreed on
 	dec      wire.Decoder
 	fd       int       // belongs to the engine; for socket options while the connection is open
 	began    time.Time // when the connect began
@@ -54,16 +55,16 @@ var (
 	errResponse = &Error{
 		Class: "handshake: bad answer", Err: errors.New("handshake: the answer is too long"),
 	}
-	errAccept = &Error{
-		Class: "handshake: bad answer",
-		Err:   errors.New("handshake: the server's Sec-WebSocket-Accept is wrong"),
-	}
 )
 
 // begin sends the handshake.
 func (c *Client) begin() {
-	c.dec.Init(&messageLimits, wire.Client, c.swarm.cfg.Extensions != "")
-	request := c.swarm.cfg.Target.appendRequest(nil, c.Index, c.key, c.swarm.cfg.Extensions)
+	cfg := &c.swarm.cfg
+	request, err := cfg.AppendTo(nil, c.Index, c.key, cfg.Extensions)
+	if err != nil {
+		c.fail(err)
+		return
+	}
 	c.conn.Write(request)
 	c.upgrade = time.Now()
 	c.conn.SetTimer(handshakeTimeout)
@@ -74,7 +75,11 @@ func (c *Client) Send(op wire.Opcode, payload []byte) {
 	l := &c.swarm.lanes[c.conn.Loop().Index()]
 	k := rand.Uint32()
 	mask := [4]byte{byte(k), byte(k >> 8), byte(k >> 16), byte(k >> 24)}
-	l.scratch = wire.AppendMaskedFrame(l.scratch[:0], op, false, mask, payload)
+	if c.zip != nil && (op == wire.OpText || op == wire.OpBinary) {
+		l.scratch = c.zip.AppendFrame(l.scratch[:0], op, mask, payload)
+	} else {
+		l.scratch = wire.AppendMaskedFrame(l.scratch[:0], op, false, mask, payload)
+	}
 	c.conn.Write(l.scratch)
 }
 
@@ -93,7 +98,11 @@ func (c *Client) ReadAtMost(bytesPerSecond int) { c.readRate = bytesPerSecond }
 
 // Cut ends the connection with an RST.
 func (c *Client) Cut() {
-	resetOnClose(c.fd)
+	if c.relay != nil {
+		c.relay.Cut()
+	} else {
+		resetOnClose(c.fd)
+	}
 	c.conn.Close(ErrCut)
 }
 
@@ -123,7 +132,10 @@ func (c *Client) OnData(p []byte) {
 				c.heard = true
 				c.swarm.phase(c.swarm.phases.First, time.Since(c.upgrade))
 			}
-			c.swarm.cfg.Script.Message(c, ev)
+			if err := c.message(ev); err != nil {
+				c.conn.Close(err)
+				return
+			}
 		case wire.KindPing:
 			c.Send(wire.OpPong, ev.Payload)
 		case wire.KindClose:
@@ -131,6 +143,20 @@ func (c *Client) OnData(p []byte) {
 			return
 		}
 	}
+}
+
+// message gives a message to the script, inflated if compression was agreed on.
+func (c *Client) message(ev wire.Event) error {
+	if c.zip != nil {
+		l := &c.swarm.lanes[c.Lane()]
+		inflated, err := c.zip.Inflate(l.inflated[:0], ev)
+		if err != nil {
+			return err
+		}
+		l.inflated, ev.Payload, ev.Compressed = inflated, inflated, false
+	}
+	c.swarm.cfg.Script.Message(c, ev)
+	return nil
 }
 
 // response collects the answer to the handshake and returns what follows it.
@@ -157,31 +183,25 @@ func (c *Client) response(p []byte) (rest []byte) {
 	return p[end+4-before:]
 }
 
-// check accepts nothing but a 101 for our key.
+// check accepts nothing but a 101 for our key that grants no more than was offered.
 func (c *Client) check(head []byte) error {
-	status, _, _ := bytes.Cut(head, []byte("\r\n"))
-	if !bytes.HasPrefix(status, []byte("HTTP/1.1 101 ")) {
-		return refusal(bytes.TrimSpace(status))
+	cfg := &c.swarm.cfg
+	answer, err := CheckAnswer(head, cfg.Offered(c.key, cfg.Extensions))
+	if err != nil {
+		return err
 	}
-	for line := range bytes.Lines(head) {
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		if bytes.EqualFold(name, []byte("Sec-WebSocket-Accept")) &&
-			string(bytes.TrimSpace(value)) == wire.AcceptKey(c.key) {
-			return nil
+	granted := answer.Extensions != ""
+	if cfg.Deflate != nil {
+		params, ok, err := cfg.Deflate.Accept(answer.Extensions)
+		if err != nil {
+			return err
+		}
+		if granted = ok; ok {
+			c.zip = NewCompression(c.swarm.codec, params)
 		}
 	}
-	return errAccept
-}
-
-// refusal is the error for a status line other than 101.
-func refusal(status []byte) error {
-	class := "handshake: bad answer"
-	if _, code, ok := bytes.Cut(status, []byte(" ")); ok && len(code) >= 3 {
-		if _, err := strconv.ParseUint(string(code[:3]), 10, 16); err == nil {
-			class = "handshake: status " + string(code[:3])
-		}
-	}
-	return &Error{Class: class, Err: fmt.Errorf("handshake: the server answered %q", status)}
+	c.dec.Init(&messageLimits, wire.Client, granted)
+	return nil
 }
 
 func (c *Client) fail(err error) {
@@ -207,5 +227,14 @@ func (c *Client) OnDrained() {}
 // OnClose implements poller.Handler.
 func (c *Client) OnClose(err error) {
 	c.dec.Release()
+	if c.zip != nil {
+		c.zip.Close()
+	}
+	if c.relay != nil {
+		c.relay.Close()
+		if why := c.relay.Ended(); why != nil && errors.Is(err, io.EOF) {
+			err = why
+		}
+	}
 	c.swarm.closed(c, err)
 }

@@ -133,6 +133,21 @@ func bitsFault(value string) error {
 	return nil
 }
 
+const (
+	// clientLevel is that of what clients send: what counts is what the server can do.
+	clientLevel = 1
+	// clientContexts bounds the memory of the contexts of all clients.
+	clientContexts = 4 << 30
+)
+
+// newCodec makes what the connections of an offer share.
+func newCodec(o *DeflateOffer) (*deflate.Codec, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	return deflate.NewCodec(deflate.Config{Level: clientLevel, ContextBytesMax: clientContexts})
+}
+
 // Compression is the permessage-deflate of one connection. It belongs to the connection's loop.
 type Compression struct{ conn deflate.Conn }
 

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"sluice/gateway/deflate"
 	"sluice/gateway/wire"
 	"sluice/poller"
 )
@@ -32,7 +34,8 @@ const DialersDefault = 64
 
 // Config configures a swarm.
 type Config struct {
-	Target *Target
+	// Request is what the handshakes are made of.
+	Request
 	Script Script
 	// Loops is the number of event loops; 0 means 1.
 	Loops int
@@ -44,19 +47,27 @@ type Config struct {
 	FirstIndex int
 	// ReceiveBuffer is that of the kernel for each socket, in bytes; 0 leaves it to the kernel.
 	ReceiveBuffer int
-	// Extensions is what the handshakes offer, if anything.
+	// TLS is for targets of wss. nil means that the server must prove to be the host of the URL.
+	TLS *tls.Config
+	// Deflate is the permessage-deflate that is offered; nil for none. A script sends and gets
+	// messages as they are.
+	Deflate *DeflateOffer
+	// Extensions is what the handshakes offer if Deflate is nil: a script gets messages as they
+	// come then, compressed if need be.
 	Extensions string
 }
 
-// Phases is how long the phases of connecting took, in microseconds: the TCP connect, the upgrade,
-// and from then to the first message.
-type Phases struct{ Connect, Upgrade, First *hdrhistogram.Histogram }
+// Phases is how long the phases of connecting took, in microseconds: the TCP connect, the handshake
+// of TLS, the upgrade, and from then to the first message.
+type Phases struct{ Connect, TLS, Upgrade, First *hdrhistogram.Histogram }
 
 // Swarm is a crowd of clients. Its methods may be called from any goroutine.
 type Swarm struct {
 	cfg    Config
 	engine poller.Engine
 	lanes  []lane
+	relays Relays
+	codec  *deflate.Codec // nil without Deflate
 
 	dials sync.WaitGroup
 	slots chan struct{} // one for every handshake under way
@@ -75,8 +86,9 @@ type Swarm struct {
 
 // lane is what the clients of one loop share.
 type lane struct {
-	clients map[*Client]struct{}
-	scratch []byte
+	clients  map[*Client]struct{}
+	scratch  []byte // a frame to be sent
+	inflated []byte // a message that has come
 }
 
 // failuresKept bounds the errors that are remembered word by word.
@@ -90,15 +102,26 @@ func NewSwarm(cfg Config) (*Swarm, error) {
 	if cfg.Dialers == 0 {
 		cfg.Dialers = DialersDefault
 	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	var codec *deflate.Codec
+	if cfg.Deflate != nil {
+		var err error
+		if codec, err = newCodec(cfg.Deflate); err != nil {
+			return nil, err
+		}
+		cfg.Extensions = cfg.Deflate.String()
+	}
 	engine, err := poller.New("auto", poller.Config{Loops: cfg.Loops})
 	if err != nil {
 		return nil, err
 	}
 	s := &Swarm{
-		cfg: cfg, engine: engine, lanes: make([]lane, cfg.Loops),
+		cfg: cfg, engine: engine, codec: codec, lanes: make([]lane, cfg.Loops),
 		slots: make(chan struct{}, cfg.Dialers),
 		next:  cfg.FirstIndex, classes: map[string]uint64{}, handshakes: NewHistogram(),
-		phases: Phases{NewHistogram(), NewHistogram(), NewHistogram()},
+		phases: Phases{NewHistogram(), NewHistogram(), NewHistogram(), NewHistogram()},
 	}
 	for i := range s.lanes {
 		s.lanes[i].clients = map[*Client]struct{}{}
@@ -129,7 +152,7 @@ func (s *Swarm) Connect(ctx context.Context, n int) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		s.dials.Go(func() { s.dial(s.number()) })
+		s.dials.Go(func() { s.dial(ctx, s.number()) })
 	}
 	// All slots together mean that nothing is under way.
 	for i := range cap(s.slots) {
@@ -188,22 +211,43 @@ func (s *Swarm) free(slots int) {
 }
 
 // dial brings one client up to its handshake. It gives the slot back only if that fails.
-func (s *Swarm) dial(i int) {
+func (s *Swarm) dial(ctx context.Context, i int) {
 	c := &Client{swarm: s, Index: i, began: time.Now(), key: newKey()}
 	fd, err := dial(s.cfg.Target, i, s.cfg.ReceiveBuffer)
 	if err == nil {
-		c.fd = fd
 		s.phase(s.phases.Connect, time.Since(c.began))
+		fd, err = s.secure(ctx, c, fd)
+	}
+	if err == nil {
+		c.fd = fd
 		err = s.engine.Adopt(fd, func(conn poller.Conn) poller.Handler {
 			c.conn = conn
 			s.lanes[c.Lane()].clients[c] = struct{}{}
 			c.begin()
 			return c
 		})
+		if err != nil && c.relay != nil {
+			c.relay.Close()
+		}
 	}
 	if err != nil {
 		s.fail(i, err)
 	}
+}
+
+// secure makes the TLS handshake, if it takes one, and returns the descriptor of plain bytes.
+func (s *Swarm) secure(ctx context.Context, c *Client, fd int) (int, error) {
+	if !s.cfg.Target.secure {
+		return fd, nil
+	}
+	began := time.Now()
+	conn, err := StartTLS(ctx, fd, s.cfg.Target.name, s.cfg.TLS)
+	if err != nil {
+		return -1, err
+	}
+	s.phase(s.phases.TLS, time.Since(began))
+	c.relay, fd, err = s.relays.Start(conn)
+	return fd, err
 }
 
 // phase notes how long a phase of connecting took.
@@ -267,7 +311,10 @@ func (s *Swarm) Phases() Phases {
 	copied := func(h *hdrhistogram.Histogram) *hdrhistogram.Histogram {
 		return hdrhistogram.Import(h.Export())
 	}
-	return Phases{copied(s.phases.Connect), copied(s.phases.Upgrade), copied(s.phases.First)}
+	return Phases{
+		copied(s.phases.Connect), copied(s.phases.TLS), copied(s.phases.Upgrade),
+		copied(s.phases.First),
+	}
 }
 
 // Failures returns how many connects and handshakes have failed since the beginning, by class.
@@ -306,9 +353,12 @@ type runner func()
 // Run implements poller.Runner.
 func (r runner) Run() { r() }
 
-// Close cuts every connection and ends the loops. It waits for connects that are under way. Connect
+// Close cuts every connection and ends the loops. It waits for connects that are under way, and up to
+// ten seconds for what relays of wss still have to deliver. Connect
 // must have returned; further calls of Close do nothing.
 func (s *Swarm) Close() error {
 	s.dials.Wait()
-	return s.engine.Close()
+	err := s.engine.Close()
+	s.relays.Wait()
+	return err
 }

@@ -5,6 +5,7 @@ package load
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,24 +18,26 @@ import (
 // connection and {room} for that number divided by the size of a room.
 type Target struct {
 	addr     netip.AddrPort
+	secure   bool   // wss
+	name     string // of the host, without a port
 	host     string
 	template string
 	roomSize int
 }
 
-// ParseTarget parses a ws:// URL and resolves its host. roomSize is how many connections share a
+// ParseTarget parses a ws:// or wss:// URL and resolves its host. roomSize is how many connections share a
 // {room}; 0 means all of them.
 func ParseTarget(raw string, roomSize int) (*Target, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("target: %w", err)
 	}
-	if u.Scheme != "ws" || u.Host == "" {
-		return nil, fmt.Errorf("target: %q is not a ws:// URL", raw)
+	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" || u.User != nil {
+		return nil, errors.New("target: that is not a ws:// or wss:// URL with a host and no user")
 	}
 	port := u.Port()
 	if port == "" {
-		port = "80"
+		port = map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
 	}
 	tcp, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
@@ -42,15 +45,19 @@ func ParseTarget(raw string, roomSize int) (*Target, error) {
 	}
 	at := tcp.AddrPort()
 	// The template is taken from the text as it stands: parsing escapes the braces.
-	template := strings.TrimPrefix(raw, "ws://"+u.Host)
+	template := strings.TrimPrefix(raw, u.Scheme+"://"+u.Host)
 	if !strings.HasPrefix(template, "/") {
 		template = "/" + template
 	}
 	return &Target{
-		addr: netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), host: u.Host,
+		addr: netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), secure: u.Scheme == "wss",
+		name: u.Hostname(), host: u.Host,
 		template: template, roomSize: roomSize,
 	}, nil
 }
+
+// Secure reports whether the target is one of wss.
+func (t *Target) Secure() bool { return t.secure }
 
 // Loopback reports whether the target is on this machine.
 func (t *Target) Loopback() bool { return t.addr.Addr().IsLoopback() }
@@ -63,17 +70,6 @@ func (t *Target) path(i int) string {
 	}
 	return strings.NewReplacer("{i}", strconv.Itoa(i), "{room}", strconv.Itoa(room)).
 		Replace(t.template)
-}
-
-// appendRequest appends the handshake of connection i. extensions is what it offers, if anything.
-func (t *Target) appendRequest(dst []byte, i int, key, extensions string) []byte {
-	dst = fmt.Appendf(dst, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\n"+
-		"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n",
-		t.path(i), t.host, key)
-	if extensions != "" {
-		dst = fmt.Appendf(dst, "Sec-WebSocket-Extensions: %s\r\n", extensions)
-	}
-	return append(dst, "\r\n"...)
 }
 
 // newKey returns a fresh Sec-WebSocket-Key.

@@ -94,8 +94,10 @@ func (r *Result) addPlan(o *Result) {
 	}
 	g, h := r.Generator, o.Generator
 	share := max(g.CPUShare, h.CPUShare)
-	if o.Machine == r.Machine {
-		share = g.CPUShare + h.CPUShare // they have shared its processors
+	if o.Machine == r.Machine && o.Machine.Cores > 0 {
+		// They have shared its processors.
+		all := (g.CPUSeconds + h.CPUSeconds) / max(r.Seconds, 1e-9) / float64(o.Machine.Cores)
+		share = max(share, all)
 	}
 	r.Generator = Generator{
 		CPUSeconds: g.CPUSeconds + h.CPUSeconds, CPUShare: share,

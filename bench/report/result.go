@@ -101,7 +101,7 @@ type Server struct {
 // Generator is what generating the load cost, and how well it kept its plan.
 type Generator struct {
 	CPUSeconds float64  `json:"cpu_seconds"`
-	CPUShare   float64  `json:"cpu_share"` // of the cores that it could use
+	CPUShare   float64  `json:"cpu_share"` // of the cores that its event loops can use
 	RSS        int64    `json:"rss_bytes"`
 	GCPause    float64  `json:"gc_pause_us"` // the longest
 	SendLag    *Latency `json:"send_lag"`    // from a message's planned moment until it was sent

@@ -18,8 +18,9 @@ import (
 // that. Its corrected latency counts from the moment it was planned for, its raw latency from when
 // it was sent.
 type echo struct {
-	opts  *Options
-	lanes []echoLane
+	opts     *Options
+	template *load.Template // nil for the filler
+	lanes    []echoLane
 }
 
 // echoLane is the part of one event loop.
@@ -52,8 +53,12 @@ type flight struct {
 	seq           uint64
 }
 
-func newEcho(opts *Options) *echo {
-	return &echo{opts: opts, lanes: make([]echoLane, opts.Loops)}
+func newEcho(opts *Options) (e *echo, err error) {
+	e = &echo{opts: opts, lanes: make([]echoLane, opts.Loops)}
+	if opts.Message != "" {
+		e.template, err = load.ParseTemplate(opts.Message, opts.Verify)
+	}
+	return e, err
 }
 
 func (e *echo) tally(lane int) *tally { return &e.lanes[lane].tally }
@@ -107,7 +112,9 @@ func (l *echoLane) catchUp(e *echo) {
 // unsent counts the messages that were planned and never sent, as late as at a moment.
 func (l *echoLane) unsent(at time.Duration) (n uint64) {
 	for ; l.plan.every > 0 && l.plan.at < min(at, l.window.To) && n < unsentMax; l.plan.next() {
-		l.measure(l.plan.at, l.plan.at, at)
+		if l.window.holds(l.plan.at) {
+			l.corrected.RecordValue(microseconds(at - l.plan.at))
+		}
 		n++
 	}
 	return n
@@ -125,7 +132,16 @@ func (l *echoLane) send(e *echo, c *echoClient, planned time.Duration) {
 	}
 	l.seq++
 	l.sent.Add(1)
-	c.Send(e.opts.op(), l.fill(f.seq))
+	c.Send(e.opts.op(), l.compose(e, c.Index, f))
+}
+
+// compose makes the message of a flight. It is valid until the next call.
+func (l *echoLane) compose(e *echo, i int, f *flight) []byte {
+	if e.template == nil {
+		return l.fill(f.seq)
+	}
+	l.message = e.template.AppendTo(l.message[:0], i, f.seq, f.planned)
+	return l.message
 }
 
 // fill writes the number of a message into its pattern, as far as it has room.
@@ -159,8 +175,8 @@ func (e *echo) Message(c *load.Client, ev wire.Event) {
 	f := ec.flights[ec.head]
 	ec.head, ec.n = (ec.head+1)%len(ec.flights), ec.n-1
 	l.received.Add(1)
-	if len(ev.Payload) != e.opts.Bytes ||
-		e.opts.Verify && !bytes.Equal(ev.Payload, l.fill(f.seq)) {
+	if e.template == nil && len(ev.Payload) != e.opts.Bytes ||
+		e.opts.Verify && !bytes.Equal(ev.Payload, l.compose(e, ec.Index, &f)) {
 		l.broken.Add(1)
 	}
 	arrived := now()

@@ -30,7 +30,8 @@ func (e *errorCounts) all() map[string]uint64 {
 	return maps.Clone(e.by)
 }
 
-// watched is a script whose connections are counted when they end before their time.
+// watched is a script whose connections are counted when they end before their time. That slow
+// receivers are cut off is no error, but what their scenario is about.
 type watched struct {
 	script
 	errors *errorCounts
@@ -39,7 +40,11 @@ type watched struct {
 // Closed implements load.Script.
 func (w watched) Closed(c *load.Client, err error) {
 	if !errors.Is(err, poller.ErrEngineClosed) && !errors.Is(err, load.ErrCut) {
-		w.errors.add(load.Class(err), 1)
+		counts := w.errors
+		if _, ok := c.Data.(slowReceiver); ok {
+			counts = &w.script.(*fanout).slowEnded
+		}
+		counts.add(load.Class(err), 1)
 	}
 	w.script.Closed(c, err)
 }

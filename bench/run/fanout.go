@@ -3,7 +3,9 @@ package run
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,11 +20,13 @@ import (
 // fanout lets the first clients of every room publish; the others check that they get every message
 // once and in order, and measure how a broadcast spreads. It is a script.
 type fanout struct {
-	opts  *Options
-	size  int
-	lanes []fanoutLane
+	opts     *Options
+	size     int
+	template *load.Template // nil for a stamp with filler
+	lanes    []fanoutLane
 
-	slow, slowEnded atomic.Int64 // receivers that do not read, and those of them that were cut off
+	slow      atomic.Int64 // receivers that read slowly or not at all
+	slowEnded errorCounts  // how those of them have ended that have
 
 	mu         sync.Mutex
 	publishers []*publisher // guarded by mu
@@ -60,10 +64,14 @@ type slowReceiver struct{}
 // tracedMax bounds the samples that are kept of how broadcasts spread, per loop.
 const tracedMax = 2 << 20
 
-func newFanout(opts *Options) *fanout {
-	return &fanout{
+func newFanout(opts *Options) (f *fanout, err error) {
+	f = &fanout{
 		opts: opts, size: max(opts.Bytes, stampBytes), lanes: make([]fanoutLane, opts.Loops),
 	}
+	if opts.Message != "" {
+		f.template, err = load.ParseTemplate(opts.Message, true)
+	}
+	return f, err
 }
 
 func (f *fanout) tally(lane int) *tally { return &f.lanes[lane].tally }
@@ -144,7 +152,7 @@ func (f *fanout) run(ctx context.Context, s *load.Swarm, w Window) {
 func (l *fanoutLane) publish(f *fanout, p *publisher) {
 	for at := now(); p.plan.at <= min(at, l.window.To-1); p.plan.next() {
 		l.late(p.plan.at, p.plan.at, at)
-		l.wire = stamp{p.id, p.seq, p.plan.at, now()}.append(l.wire[:0], f.size)
+		l.wire = f.compose(l.wire[:0], stamp{p.id, p.seq, p.plan.at, now()})
 		p.seq++
 		l.sent.Add(1)
 		p.Send(wire.OpText, l.wire)
@@ -159,8 +167,8 @@ func (f *fanout) Message(c *load.Client, ev wire.Event) {
 		return // what other publishers of the room say
 	}
 	l.received.Add(1)
-	s, ok := readStamp(ev.Payload, f.size)
-	if !ok || f.opts.Verify && !intact(ev.Payload) {
+	s, ok := f.read(ev.Payload)
+	if !ok {
 		l.broken.Add(1)
 		return
 	}
@@ -170,6 +178,25 @@ func (f *fanout) Message(c *load.Client, ev wire.Event) {
 	l.trace(s, arrived)
 }
 
+// compose appends the message that a stamp belongs to.
+func (f *fanout) compose(dst []byte, s stamp) []byte {
+	if f.template == nil {
+		return s.append(dst, f.size)
+	}
+	return f.template.AppendTo(dst, int(s.publisher), uint64(s.seq), s.planned)
+}
+
+// read finds the stamp of a message. A template has no room for the moment of sending: the planned
+// one stands for it.
+func (f *fanout) read(payload []byte) (s stamp, ok bool) {
+	if f.template == nil {
+		s, ok = readStamp(payload, f.size)
+		return s, ok && (!f.opts.Verify || intact(payload))
+	}
+	publisher, seq, at, ok := f.template.Parse(payload)
+	return stamp{uint32(publisher), uint32(seq), at, at}, ok
+}
+
 // check follows the sequence of a publisher.
 func (l *fanoutLane) check(r *receiver, s stamp, publishers int) {
 	place := int(s.publisher) % publishers
@@ -177,7 +204,7 @@ func (l *fanoutLane) check(r *receiver, s stamp, publishers int) {
 	case !r.known[place] || s.seq == next:
 	case s.seq > next:
 		l.lost.Add(uint64(s.seq - next))
-	case s.seq == next-1:
+	case s.seq == next-1 || l.lost.Load() == 0:
 		l.repeated.Add(1)
 		return
 	default:
@@ -200,11 +227,7 @@ func (l *fanoutLane) trace(s stamp, arrived time.Duration) {
 }
 
 // Closed implements load.Script.
-func (f *fanout) Closed(c *load.Client, _ error) {
-	if _, ok := c.Data.(slowReceiver); ok {
-		f.slowEnded.Add(1)
-	}
-}
+func (f *fanout) Closed(*load.Client, error) {}
 
 // wakeSlow lets the slow receivers read at last, so that they see what the server did to them.
 func (f *fanout) wakeSlow(s *load.Swarm) {
@@ -216,16 +239,19 @@ func (f *fanout) wakeSlow(s *load.Swarm) {
 	})
 }
 
-// slowNote says what the server did to the slow receivers; empty if there were none.
+// slowNote says what the server did to the slow receivers.
 func (f *fanout) slowNote() string {
-	slow, ended := f.slow.Load(), f.slowEnded.Load()
-	switch {
-	case slow == 0:
-		return ""
-	case ended == 0:
+	slow, ended, how := f.slow.Load(), uint64(0), []string{}
+	by := f.slowEnded.all()
+	for _, class := range slices.Sorted(maps.Keys(by)) {
+		ended += by[class]
+		how = append(how, fmt.Sprintf("%d %s", by[class], strings.TrimPrefix(class, "closed: ")))
+	}
+	if ended == 0 {
 		return fmt.Sprintf("none of the %d slow receivers was disconnected", slow)
 	}
-	return fmt.Sprintf("%d of the %d slow receivers were disconnected", ended, slow)
+	return fmt.Sprintf("%d of the %d slow receivers were disconnected: %s", ended, slow,
+		strings.Join(how, ", "))
 }
 
 // healthy is the number of receivers of a room that read.

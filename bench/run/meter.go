@@ -108,11 +108,11 @@ func (m *meter) server(from, to usage, messages uint64, slope float64) *report.S
 }
 
 // generator is what this process has used between two moments.
-func (m *meter) generator(from, to usage, seconds float64) report.Generator {
+func (m *meter) generator(from, to usage, seconds float64, loops int) report.Generator {
 	cpu := (to.cpu - from.cpu).Seconds()
 	return report.Generator{
 		CPUSeconds: cpu, RSS: to.rss, Processes: 1,
-		CPUShare: cpu / max(seconds, 1e-9) / float64(runtime.GOMAXPROCS(0)),
+		CPUShare: cpu / max(seconds, 1e-9) / float64(min(loops, runtime.GOMAXPROCS(0))),
 		GCPause:  longestPause(to.gcs - from.gcs),
 	}
 }

@@ -43,6 +43,11 @@ type Options struct {
 	Bytes    int  // of a message
 	Text     bool // echo text instead of binary
 	Verify   bool // compare contents byte by byte
+	// Message is the text of a message, as load.ParseTemplate reads it; empty for a filler of
+	// Bytes.
+	Message string
+	// Connect is how connections are made.
+	Connect Connect
 
 	// Warmup comes before the measured phase and does not count; Duration is the measured phase, of
 	// a storm the longest time that connecting or coming back may take.

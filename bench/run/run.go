@@ -42,7 +42,7 @@ func Run(ctx context.Context, opts Options, seen Observer) (*report.Result, erro
 	if err := opts.Check(); err != nil {
 		return nil, err
 	}
-	target, err := load.ParseTarget(opts.URL, opts.roomSize())
+	cfg, err := opts.swarm()
 	if err != nil {
 		return nil, err
 	}
@@ -52,13 +52,12 @@ func Run(ctx context.Context, opts Options, seen Observer) (*report.Result, erro
 	if seen.Connected == nil {
 		seen.Connected = func(context.Context) error { return nil }
 	}
-	r := &runner{opts: opts, seen: seen, script: newScript(&opts)}
-	r.swarm, err = load.NewSwarm(load.Config{
-		Target: target, Script: watched{r.script, &r.errors},
-		Loops: opts.Loops, Dialers: opts.Dialers, Rate: opts.ConnectRate,
-		FirstIndex: opts.FirstIndex, ReceiveBuffer: opts.ReceiveBuffer,
-	})
-	if err != nil {
+	r := &runner{opts: opts, seen: seen}
+	if r.script, err = newScript(&opts); err != nil {
+		return nil, err
+	}
+	cfg.Script = watched{r.script, &r.errors}
+	if r.swarm, err = load.NewSwarm(cfg); err != nil {
 		return nil, err
 	}
 	r.begin()
@@ -75,16 +74,28 @@ func Run(ctx context.Context, opts Options, seen Observer) (*report.Result, erro
 	return r.result, err
 }
 
-func newScript(opts *Options) script {
+// swarm configures the clients, but for their script.
+func (o *Options) swarm() (cfg load.Config, err error) {
+	cfg = load.Config{
+		Loops: o.Loops, Dialers: o.Dialers, Rate: o.ConnectRate, FirstIndex: o.FirstIndex,
+		ReceiveBuffer: o.ReceiveBuffer,
+	}
+	if cfg.Target, err = load.ParseTarget(o.URL, o.roomSize()); err != nil {
+		return cfg, err
+	}
+	return cfg, o.Connect.configure(&cfg)
+}
+
+func newScript(opts *Options) (script, error) {
 	switch opts.Scenario {
 	case Echo:
 		return newEcho(opts)
 	case Fanout, Slow:
 		return newFanout(opts)
 	case Storm:
-		return newStorm(opts)
+		return newStorm(opts), nil
 	}
-	return newIdle(opts)
+	return newIdle(opts), nil
 }
 
 // runner is a run under way.
@@ -352,7 +363,7 @@ func (r *runner) summarise(before, after snapshot, slope float64) {
 	if all.broken > 0 {
 		res.Errors["contents: not what was sent"] = all.broken
 	}
-	res.Generator = r.self.generator(before.self, after.self, took)
+	res.Generator = r.self.generator(before.self, after.self, took, r.opts.Loops)
 	if r.server != nil {
 		res.Server = r.server.server(before.server, after.server, d.received, slope)
 	}
@@ -374,6 +385,7 @@ func (r *runner) distributions() {
 	r.latency("raw", raw)
 	phases := r.swarm.Phases()
 	r.latency("connect", phases.Connect)
+	r.latency("tls", phases.TLS)
 	r.latency("upgrade", phases.Upgrade)
 	if s, ok := r.script.(*storm); ok {
 		r.latency("first", phases.First)

@@ -356,3 +356,18 @@ func TestChurnIsNoError(t *testing.T) {
 		})
 	}
 }
+
+// Who does not read is cut off by this server's write deadline; the others get everything.
+func TestSlowReceiversAreToldApart(t *testing.T) {
+	s := benchtest.New(t, benchtest.Faults{WriteTimeout: 100 * time.Millisecond})
+	r := mustRun(t, Options{
+		Scenario: Slow, URL: s.URL("/chat"), Connections: 5, Rate: 200, Bytes: 64 << 10,
+		SlowShare: 0.5, ReceiveBuffer: 4 << 10, Duration: 2 * time.Second,
+	}, nil)
+	if len(r.Errors) > 0 || r.Delivery.Lost > 0 || r.Delivery.Received == 0 {
+		t.Errorf("errors %v, delivery %+v", r.Errors, r.Delivery)
+	}
+	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "2 of the 2 slow receivers were disc") {
+		t.Errorf("notes %q", r.Notes)
+	}
+}

@@ -22,7 +22,7 @@ func connect(t *testing.T, s *benchtest.Server, path string, n int, script load.
 	if err != nil {
 		t.Fatal(err)
 	}
-	swarm, err := load.NewSwarm(load.Config{Target: target, Script: script})
+	swarm, err := load.NewSwarm(load.Config{Request: load.Request{Target: target}, Script: script})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,13 +18,20 @@ import (
 // descriptorsReserve is what a process needs besides its connections.
 const descriptorsReserve = 100
 
+// descriptorsTLS is how many a connection of wss needs.
+const descriptorsTLS = 3
+
 // play makes a run, by as many processes as it takes, and concludes it.
-func (f *scenarioFlags) play(ctx context.Context, o run.Options, processes int, to streams) error {
-	outcome, err := f.parse()
+func (f *scenarioFlags) play(ctx context.Context, url string, to streams) error {
+	outcome, err := f.outcomeFlags.parse()
 	if err != nil {
 		return err
 	}
-	parts, err := divide(o, processes)
+	o, err := f.options(url)
+	if err != nil {
+		return err
+	}
+	parts, err := divide(o, f.processes)
 	if err != nil {
 		return err
 	}
@@ -51,6 +58,9 @@ func divide(o run.Options, processes int) ([]run.Options, error) {
 		return nil, fmt.Errorf("limit of open files: %w", err)
 	}
 	perProcess := int(min(lim.Cur, 1<<30)) - descriptorsReserve
+	if strings.HasPrefix(o.URL, "wss:") {
+		perProcess /= descriptorsTLS
+	}
 	if processes > 0 {
 		perProcess = min(perProcess, (o.Connections+processes-1)/processes)
 	}
@@ -146,16 +156,4 @@ func thousands(v float64) string {
 		return fmt.Sprintf("%gk", v/1e3)
 	}
 	return fmt.Sprintf("%g", v)
-}
-
-// publicCommand is the command line without what may be a secret.
-func publicCommand(args []string) []string {
-	public := make([]string, len(args))
-	for i, a := range args {
-		public[i] = a
-		if base, _, secret := strings.Cut(a, "?"); secret && strings.Contains(base, "://") {
-			public[i] = base
-		}
-	}
-	return public
 }

@@ -15,6 +15,7 @@ import (
 // scenarioFlags are the flags of a scenario.
 type scenarioFlags struct {
 	outcomeFlags
+	connectFlags
 	opts        run.Options
 	connections units.Count
 	rate        units.Rate
@@ -40,6 +41,7 @@ func (f *scenarioFlags) define(flags *pflag.FlagSet, scenario string) {
 	flags.IntVar(&o.PID, "pid", 0, "process of the server, to say what it costs")
 	flags.StringVar(&o.MetricsURL, "metrics", "", "Prometheus URL of the server, for the same")
 	f.outcomeFlags.define(flags)
+	f.connectFlags.define(flags)
 	if scenario != run.Storm {
 		flags.DurationVar(&o.Warmup, "warmup", time.Second, "before the measured phase")
 		flags.Var(&f.churn, "churn", "connections a second that are cut and replaced")
@@ -51,12 +53,17 @@ func (f *scenarioFlags) messageFlags(flags *pflag.FlagSet, rate string) {
 	flags.VarP(&f.rate, "rate", "r", rate)
 	flags.VarP(&f.bytes, "size", "s", "bytes of a message, like 16KiB")
 	flags.BoolVar(&f.opts.Poisson, "poisson", false, "space messages at random instead of evenly")
+	flags.StringVarP(&f.opts.Message, "message", "m", "",
+		"text instead of filler, with {i}, {seq}, {time}, {random:N}, {sum}")
 	flags.BoolVar(&f.opts.Verify, "verify", false, "compare contents byte by byte")
 }
 
 // options are what the flags ask for.
-func (f *scenarioFlags) options(url string) run.Options {
-	o := f.opts
+func (f *scenarioFlags) options(url string) (o run.Options, err error) {
+	o = f.opts
+	if o.Connect, err = f.connectFlags.parse(); err != nil {
+		return o, err
+	}
 	o.URL = url
 	o.Connections, o.Bytes = int(f.connections), int(f.bytes)
 	o.Rate, o.ConnectRate, o.Churn = float64(f.rate), float64(f.connectRate), float64(f.churn)
@@ -64,7 +71,7 @@ func (f *scenarioFlags) options(url string) run.Options {
 	if o.Scenario == run.Echo && o.Rate == 0 && o.InFlight == 0 {
 		o.Rate = float64(o.Connections)
 	}
-	return o
+	return o, nil
 }
 
 // scenarioCommand makes the command of a scenario.
@@ -77,7 +84,7 @@ func scenarioCommand(name, short, example string,
 		Example: example,
 		Args:    exactlyOneURL,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.play(cmd.Context(), f.options(args[0]), f.processes, streamsOf(cmd))
+			return f.play(cmd.Context(), args[0], streamsOf(cmd))
 		},
 	}
 	f.define(c.Flags(), name)

@@ -53,7 +53,7 @@ func (f *searchFlags) more(flags *pflag.FlagSet) {
 
 // search tries values and says which is the largest that holds.
 func (f *searchFlags) search(ctx context.Context, url string, to streams) error {
-	outcome, err := f.parse()
+	outcome, err := f.outcomeFlags.parse()
 	switch {
 	case err != nil:
 		return err
@@ -65,7 +65,10 @@ func (f *searchFlags) search(ctx context.Context, url string, to streams) error 
 		return usageError{fmt.Errorf("--from, --to and --precision leave nothing to search")}
 	}
 	best, err := run.Search(float64(f.from), float64(f.to), f.precision, func(v float64) (bool, error) {
-		o := f.options(url)
+		o, err := f.options(url)
+		if err != nil {
+			return false, err
+		}
 		o.Scenario = f.scenario
 		if o.Scenario == run.Idle {
 			o.Rate = 0
