@@ -32,9 +32,11 @@ unit:
 race:
 	$(GO) test -race -shuffle=on ./...
 
-# e2e: the demo page in a real browser, in two tabs, over a restart of the gateway.
+# e2e: the demo page in a real browser, in two tabs, over a restart of the gateway; and a report of
+# the load generator.
 e2e: build
 	gateway/admin/demo/e2e/run
+	bench/report/e2e/run
 
 # fuzz: each fuzz target for FUZZTIME.
 fuzz:

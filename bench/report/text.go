@@ -75,15 +75,19 @@ func (r *Result) writeLatencies(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%-14s%9s%9s%9s%9s%9s%9s%9s\n",
 		"latency", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max")
-	names := slices.SortedFunc(maps.Keys(r.Latencies), func(a, c string) int {
-		return cmp.Or(cmp.Compare(place(a), place(c)), cmp.Compare(a, c))
-	})
-	for _, name := range names {
+	for _, name := range r.latencyNames() {
 		l := r.Latencies[name]
 		fmt.Fprintf(b, "  %-12s%9s%9s%9s%9s%9s%9s%9s\n", strings.ReplaceAll(name, "_", " "),
 			duration(l.Mean), duration(l.P50), duration(l.P90), duration(l.P99), duration(l.P999),
 			duration(l.P9999), duration(l.Max))
 	}
+}
+
+// latencyNames are those of the distributions, as they are listed.
+func (r *Result) latencyNames() []string {
+	return slices.SortedFunc(maps.Keys(r.Latencies), func(a, b string) int {
+		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a, b))
+	})
 }
 
 func place(name string) int {
@@ -106,16 +110,20 @@ func (r *Result) writeErrors(b *strings.Builder) {
 		b.WriteString("errors      none\n")
 		return
 	}
-	classes := slices.SortedFunc(maps.Keys(r.Errors), func(a, c string) int {
-		return cmp.Or(cmp.Compare(r.Errors[c], r.Errors[a]), cmp.Compare(a, c))
-	})
-	for i, class := range first(classes, errorsShown) {
+	for i, class := range first(r.errorClasses(), errorsShown) {
 		label := ""
 		if i == 0 {
 			label = "errors"
 		}
 		fmt.Fprintf(b, "%-11s %s x %s\n", label, number(float64(r.Errors[class])), cut(class, 56))
 	}
+}
+
+// errorClasses are those of the errors, the most frequent first.
+func (r *Result) errorClasses() []string {
+	return slices.SortedFunc(maps.Keys(r.Errors), func(a, b string) int {
+		return cmp.Or(cmp.Compare(r.Errors[b], r.Errors[a]), cmp.Compare(a, b))
+	})
 }
 
 func (r *Result) writeCosts(b *strings.Builder) {

@@ -26,18 +26,13 @@ type echo struct {
 // echoLane is the part of one event loop.
 type echoLane struct {
 	tally
-	idle    []idleClient // may send; a client stands there once for each message it may send
-	plan    schedule     // of an open loop: the next message that was not sent
+	idle    []*echoClient // may send; a client stands there once for each message it may send
+	plan    schedule      // of an open loop: the next message that was not sent
+	due     schedule      // the next message that was not yet found to be due
 	seq     uint64
 	message []byte
 
 	flooding bool // a closed loop is under way
-}
-
-// idleClient is a client that has been able to send since a moment.
-type idleClient struct {
-	*echoClient
-	since time.Duration
 }
 
 // echoClient is what a connection remembers: its messages without an answer, oldest first. Servers
@@ -79,6 +74,7 @@ func (e *echo) run(ctx context.Context, s *load.Swarm, w Window) {
 	for i := range e.lanes {
 		l := &e.lanes[i]
 		l.plan = newSchedule(w.From-e.opts.Warmup, rate, e.opts.Poisson)
+		l.due = l.plan
 		paced.Go(func() {
 			metronome(ctx, func() { s.PostLane(i, func() { l.catchUp(e) }) })
 		})
@@ -92,19 +88,21 @@ func (l *echoLane) flood(e *echo) {
 	idle := l.idle
 	l.idle = nil
 	for _, c := range idle {
-		l.send(e, c.echoClient, now())
+		l.send(e, c, now())
 	}
 }
 
-// catchUp sends what is due, as far as there are idle connections. That a message waits for one is
-// the server's doing; what it waits beyond that is the generator's.
+// catchUp sends what is due, as far as there are idle connections. That a message is found to be due
+// late is the generator's doing; what it waits for a connection from then on is the server's.
 func (l *echoLane) catchUp(e *echo) {
 	at, n := now(), 0
-	for ; n < len(l.idle) && l.plan.at <= min(at, l.window.To-1); n++ {
-		planned, c := l.plan.at, l.idle[n]
+	for end := min(at, l.window.To-1); l.due.at <= end; l.due.next() {
+		l.late(l.due.at, at)
+	}
+	for ; n < len(l.idle) && l.plan.at < l.due.at; n++ {
+		planned := l.plan.at
 		l.plan.next()
-		l.late(planned, max(planned, c.since), at)
-		l.send(e, c.echoClient, planned)
+		l.send(e, l.idle[n], planned)
 	}
 	l.idle = l.idle[n:]
 }
@@ -157,7 +155,7 @@ func (e *echo) Open(c *load.Client) {
 	ec := &echoClient{Client: c, flights: make([]flight, e.opts.InFlight)}
 	c.Data = ec
 	for range e.opts.InFlight {
-		l.idle = append(l.idle, idleClient{ec, now()})
+		l.idle = append(l.idle, ec)
 	}
 	if l.flooding {
 		l.flood(e)
@@ -185,7 +183,7 @@ func (e *echo) Message(c *load.Client, ev wire.Event) {
 		l.send(e, ec, 0)
 		return
 	}
-	l.idle = append(l.idle, idleClient{ec, arrived})
+	l.idle = append(l.idle, ec)
 	l.catchUp(e)
 }
 
@@ -201,7 +199,7 @@ func (e *echo) Closed(c *load.Client, err error) {
 	}
 	kept := l.idle[:0]
 	for _, i := range l.idle {
-		if i.echoClient != ec {
+		if i != ec {
 			kept = append(kept, i)
 		}
 	}

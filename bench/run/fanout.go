@@ -151,7 +151,7 @@ func (f *fanout) run(ctx context.Context, s *load.Swarm, w Window) {
 // publish sends what is due of a publisher.
 func (l *fanoutLane) publish(f *fanout, p *publisher) {
 	for at := now(); p.plan.at <= min(at, l.window.To-1); p.plan.next() {
-		l.late(p.plan.at, p.plan.at, at)
+		l.late(p.plan.at, at)
 		l.wire = f.compose(l.wire[:0], stamp{p.id, p.seq, p.plan.at, now()})
 		p.seq++
 		l.sent.Add(1)

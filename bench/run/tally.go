@@ -48,11 +48,10 @@ func (t *tally) measure(planned, sent, arrived time.Duration) {
 	}
 }
 
-// late notes how late a message is sent that was planned for a moment and could be sent from
-// another on.
-func (t *tally) late(planned, possible, sent time.Duration) {
+// late notes how late the generator is with a message.
+func (t *tally) late(planned, at time.Duration) {
 	if t.window.holds(planned) {
-		t.lag.RecordValue(microseconds(sent - possible))
+		t.lag.RecordValue(microseconds(at - planned))
 	}
 }
 

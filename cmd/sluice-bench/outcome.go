@@ -67,8 +67,8 @@ func (f *outcomeFlags) parse(latencies ...string) (*outcome, error) {
 
 func writers() map[string]func(*report.Result, io.Writer) error {
 	return map[string]func(*report.Result, io.Writer) error{
-		"json": (*report.Result).WriteJSON,
-		"csv":  (*report.Result).WriteCSV, "hlog": (*report.Result).WriteHLog,
+		"json": (*report.Result).WriteJSON, "html": (*report.Result).WriteHTML,
+		"csv": (*report.Result).WriteCSV, "hlog": (*report.Result).WriteHLog,
 	}
 }
 

@@ -101,10 +101,10 @@ func TestResultsAreComparedAndMerged(t *testing.T) {
 	url := benchtest.New(t, benchtest.Faults{}).URL("/echo?key=hush")
 	if got, _, all := code(t, command("echo", url, "-c", "5", "-d", "300ms", "--warmup", "0",
 		"--token", "hush", "--out", "json="+file("a.json")+",csv="+file("a.csv")+
-			",hlog="+file("a.hlog"))); got != 0 {
+			",hlog="+file("a.hlog")+",html="+file("a.html"))); got != 0 {
 		t.Fatalf("exit code %d:\n%s", got, all)
 	}
-	for _, name := range []string{"a.json", "a.csv", "a.hlog"} {
+	for _, name := range []string{"a.json", "a.csv", "a.hlog", "a.html"} {
 		text, err := os.ReadFile(file(name))
 		if err != nil || len(text) == 0 || strings.Contains(string(text), "hush") {
 			t.Errorf("%s: %v, %d bytes, with the secret: %v", name, err, len(text),
