@@ -50,6 +50,18 @@ fuzz:
 bench: build
 	bin/sluice-bench figures --gateway bin/sluice --rounds $(ROUNDS) --out bench/results/figures.json
 
+# compare: the gateway, the floor and what people use instead, the medians of ROUNDS interleaved
+# rounds. 8 min. peers-test: that those do what they are measured at.
+PEERS := gws gorilla coder gobwas netpoll node fastapi
+.PHONY: compare peers-test
+compare: build
+	bin/sluice-bench figures --gateway bin/sluice --rounds $(ROUNDS) --duration 800ms \
+		--connections 5000 --settle 1s --arrivals 2s --out bench/results/compare.json \
+		--only idle,echo,pipelined,echo16k,fanout,flooded,deflate512,handshake \
+		$(foreach p,$(PEERS),--peer '$(p)=bench/peers/run $(p) --compress')
+peers-test:
+	cd bench/peers && $(GO) vet ./... && $(GO) test ./...
+
 # lint: formatting, static analysis, the shape of the code, go.mod and the list of licences.
 lint: vet
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }

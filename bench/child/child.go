@@ -4,6 +4,7 @@ package child
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +20,12 @@ const (
 	startTimeout = 10 * time.Second
 	stopTimeout  = 5 * time.Second
 )
+
+// ErrUnavailable says that a server cannot be had on this machine; it has said why on standard error.
+var ErrUnavailable = errors.New("not available on this machine")
+
+// exitUnavailable is how a server that cannot be had exits.
+const exitUnavailable = 77
 
 // Child is a server in a process of its own. Its methods must not be called at once.
 type Child struct {
@@ -59,6 +66,9 @@ func Start(ctx context.Context, command []string) (*Child, error) {
 		}
 	}
 	c.Stop()
+	if c.cmd.ProcessState.ExitCode() == exitUnavailable {
+		return nil, fmt.Errorf("%s: %w", command[0], ErrUnavailable)
+	}
 	return nil, fmt.Errorf("%s did not say where it listens", command[0])
 }
 

@@ -23,6 +23,9 @@ type Server struct {
 	Command   []string `json:"command"`
 	Compress  bool     `json:"compress"`  // it knows permessage-deflate
 	Reference bool     `json:"reference"` // the others are compared with it; one of them
+	// Peer marks somebody else's server: that it cannot be had, or fails, is a finding and no
+	// error.
+	Peer bool `json:"peer,omitempty"`
 }
 
 // Scale says how much work there is.
@@ -30,6 +33,10 @@ type Scale struct {
 	Rounds      int           `json:"rounds"`
 	Duration    time.Duration `json:"duration_ns"` // of one run under load
 	Connections int           `json:"connections"` // of the idle measurement
+	// Settle is how long memory gets to come to rest, Arrivals how long messages may still arrive
+	// after the last was sent.
+	Settle   time.Duration `json:"settle_ns"`
+	Arrivals time.Duration `json:"arrivals_ns"`
 }
 
 // Result is what all rounds have given. Samples are by server and measurement, in the order of the
@@ -39,6 +46,8 @@ type Result struct {
 	Servers []Server                       `json:"servers"`
 	Columns []Column                       `json:"measurements"`
 	Samples map[string]map[string][]sample `json:"samples"`
+	// Failures are those of peers, by server and measurement.
+	Failures map[string]map[string]string `json:"failures,omitempty"`
 }
 
 // Column describes a measurement.
@@ -58,7 +67,8 @@ func Names() (names []string) {
 
 // Run measures, and tells progress line by line. only names the measurements, all if it is empty.
 // Every run has a fresh process. Every round begins with another server, so that none always has
-// the same place. A run that fails ends it all: a table with holes compares nothing.
+// the same place. A run that fails ends it all, unless it is a peer's: a table with holes compares
+// nothing.
 func Run(ctx context.Context, servers []Server, scale Scale, only []string, progress io.Writer) (
 	*Result, error) {
 	r := &Result{Scale: scale, Servers: servers, Samples: map[string]map[string][]sample{}}
@@ -83,20 +93,54 @@ func Run(ctx context.Context, servers []Server, scale Scale, only []string, prog
 		for _, m := range chosen {
 			for i := range servers {
 				s := servers[(round+i)%len(servers)]
-				if !m.peers && !s.Compress {
+				if !m.peers && !s.Compress || r.gaveUp(s.Name, m.name) {
 					continue
 				}
-				got, err := measure(ctx, s, m, scale)
-				if err != nil {
-					return nil, fmt.Errorf("%s of %s: %w", m.name, s.Name, err)
+				if err := r.sample(ctx, s, m, progress); err != nil {
+					return nil, err
 				}
-				r.Samples[s.Name][m.name] = append(r.Samples[s.Name][m.name], got)
-				fmt.Fprintf(progress, "round %d/%d  %-10s %-14s %8.2f %s\n",
-					round+1, scale.Rounds, m.name, s.Name, got.Value, m.unit)
 			}
 		}
 	}
 	return r, nil
+}
+
+// everything is the name under which a server is that cannot be had.
+const everything = "*"
+
+// gaveUp reports whether a peer has failed at a measurement before.
+func (r *Result) gaveUp(server, measurement string) bool {
+	failures := r.Failures[server]
+	return failures[measurement] != "" || failures[everything] != ""
+}
+
+// sample takes a sample and keeps it.
+func (r *Result) sample(ctx context.Context, s Server, m measurement, progress io.Writer) error {
+	got, err := measure(ctx, s, m, r.Scale)
+	n := len(r.Samples[s.Name][m.name]) + 1
+	if err != nil && s.Peer && ctx.Err() == nil {
+		what := m.name
+		if errors.Is(err, child.ErrUnavailable) {
+			what = everything
+		}
+		if r.Failures == nil {
+			r.Failures = map[string]map[string]string{}
+		}
+		if r.Failures[s.Name] == nil {
+			r.Failures[s.Name] = map[string]string{}
+		}
+		r.Failures[s.Name][what] = err.Error()
+		fmt.Fprintf(progress, "round %d/%d  %-10s %-14s fails: %v\n", n, r.Scale.Rounds, m.name,
+			s.Name, err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", m.name, s.Name, err)
+	}
+	r.Samples[s.Name][m.name] = append(r.Samples[s.Name][m.name], got)
+	fmt.Fprintf(progress, "round %d/%d  %-10s %-14s %8.2f %s\n", n, r.Scale.Rounds, m.name, s.Name,
+		got.Value, m.unit)
+	return nil
 }
 
 // measure makes one run, in a process of its own.

@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	case "mute":
 		return
+	case "absent":
+		os.Exit(77)
 	case "deaf":
 		signal.Ignore(os.Interrupt)
 		fmt.Println("ws://127.0.0.1:1")
@@ -51,7 +53,9 @@ func TestEveryMeasurementOfTheFloor(t *testing.T) {
 		{Name: "floor", Command: self("floor"), Reference: true},
 		{Name: "again", Command: self("floor")},
 	}
-	scale := Scale{Rounds: 1, Duration: 100 * time.Millisecond, Connections: 300}
+	scale := Scale{
+		Rounds: 1, Duration: 100 * time.Millisecond, Connections: 300, Arrivals: 20 * time.Second,
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	// Resident memory of so few connections is all noise, and takes its time to settle.
@@ -148,7 +152,7 @@ func TestFanoutOfAFaultyServer(t *testing.T) {
 			s := benchtest.New(t, tt.faults)
 			c := child.Attach(os.Getpid(), "ws://"+s.Addr)
 			// 1.1 s with what comes before and after: 2,200 messages.
-			scale := Scale{Duration: 100 * time.Millisecond}
+			scale := Scale{Duration: 100 * time.Millisecond, Arrivals: time.Second}
 			got, err := fanout(room{receivers: 5, size: 128, rate: 2000})(t.Context(), c, scale)
 			if tt.wrong != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.wrong) {
@@ -209,5 +213,77 @@ deflate     compressed
 `
 	if got := "\n" + b.String(); got != want {
 		t.Errorf("got:%s\nwant:%s", got, want)
+	}
+}
+
+// A peer that cannot be had or fails leaves a hole; anybody else ends it all.
+func TestPeersMayFail(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	scale := Scale{Rounds: 2, Duration: 100 * time.Millisecond, Connections: 300}
+	floor := Server{Name: "floor", Command: self("floor"), Reference: true}
+	for _, tt := range []struct {
+		name, role, at string
+	}{
+		{"unavailable", "absent", everything},
+		{"fails", "mute", "echo"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			peer := Server{Name: "peer", Command: self(tt.role), Peer: true}
+			r, err := Run(ctx, []Server{floor, peer}, scale, []string{"echo"}, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Samples["floor"]["echo"]) != 2 || r.Failures["peer"][tt.at] == "" {
+				t.Errorf("%+v, failures %v", r.Samples, r.Failures)
+			}
+			peer.Peer = false
+			if _, err := Run(ctx, []Server{floor, peer}, scale, []string{"echo"}, io.Discard); err == nil {
+				t.Error("a failure that is nobody's went by")
+			}
+		})
+	}
+}
+
+func TestTableOfManyServers(t *testing.T) {
+	r := &Result{
+		Servers: []Server{{Name: "floor", Reference: true}, {Name: "epoll"}, {Name: "gws"}, {Name: "node-ws"}},
+		Columns: []Column{{"idle", "B/conn", ""}, {"echo", "us/msg", ""}, {"pipelined", "us/msg", ""},
+			{"echo16k", "us/msg", ""}, {"fanout", "us/dlv", ""}},
+		Samples: map[string]map[string][]sample{
+			"floor": {"idle": {{Value: 100}}, "echo": {{Value: 5}}, "fanout": {{Value: 5}}},
+			"epoll": {"idle": {{Value: 450}}, "echo": {{Value: 5.25}}, "fanout": {{Value: 6, Delivered: 1}}},
+			"gws":   {"idle": {{Value: 12345}}, "fanout": {{Value: 70.25, Delivered: 0.5}}},
+		},
+		Failures: map[string]map[string]string{"node-ws": {"*": "not here"}, "gws": {"echo": "reset"}},
+	}
+	var b strings.Builder
+	if err := r.writeMatrix(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"450  4.50x", "12345 123.45x", "failed", "70.2 14.05x", "50 %"} {
+		if !strings.Contains(b.String(), part) {
+			t.Errorf("no %q in:\n%s", part, b.String())
+		}
+	}
+	for line := range strings.Lines(b.String()) {
+		if len(line) > 81 {
+			t.Errorf("wider than 80 columns: %q", line)
+		}
+	}
+	var page strings.Builder
+	if err := r.WriteHTML(&page, "a <machine>"); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"a &lt;machine&gt;", "12345 123.45x", "(50 % delivered)", "failed"} {
+		if !strings.Contains(page.String(), part) {
+			t.Errorf("the page has no %q", part)
+		}
+	}
+	if strings.Contains(page.String(), "http://") || strings.Contains(page.String(), "https://") {
+		t.Error("the page links to something outside")
+	}
+	if strings.Contains(b.String(), "node-ws  ") {
+		t.Errorf("a server that cannot be had has a line:\n%s", b.String())
 	}
 }

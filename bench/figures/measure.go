@@ -30,14 +30,10 @@ type measurement struct {
 }
 
 const (
-	// settle is how long memory and kernels get to come to rest, warm how long a load runs before
-	// it counts.
-	settle = 2 * time.Second
-	warm   = 500 * time.Millisecond
-	// quiet is how long nothing may arrive before what is missing counts as lost, and arrivals how
-	// long the clients get in all to catch up.
-	quiet    = 500 * time.Millisecond
-	arrivals = 20 * time.Second
+	// warm is how long a load runs before it counts.
+	warm = 500 * time.Millisecond
+	// quiet is how long nothing may arrive before what is missing counts as lost.
+	quiet = 500 * time.Millisecond
 )
 
 func measurements() []measurement {
@@ -160,7 +156,7 @@ func fanout(l room) func(context.Context, *child.Child, Scale) (sample, error) {
 		m, sent, err := publishAndMeasure(ctx, c, f, s, l, scale.Duration)
 		want := sent * uint64(l.receivers)
 		if err == nil {
-			err = awaitArrivals(ctx, want, func() uint64 { return f.Counts().Received })
+			err = awaitArrivals(ctx, want, scale.Arrivals, func() uint64 { return f.Counts().Received })
 		}
 		if err := errors.Join(err, s.Close()); err != nil {
 			return m, err
@@ -194,10 +190,11 @@ func publishAndMeasure(ctx context.Context, c *child.Child, f *scenario.Fanout, 
 }
 
 // awaitArrivals waits for what is still on its way: a client that is behind loses nothing.
-func awaitArrivals(ctx context.Context, want uint64, count func() uint64) error {
+func awaitArrivals(ctx context.Context, want uint64, most time.Duration,
+	count func() uint64) error {
 	const look = 20 * time.Millisecond
 	seen, since := count(), time.Now()
-	for end := since.Add(arrivals); seen < want && time.Now().Before(end); {
+	for end := since.Add(most); seen < want && time.Now().Before(end); {
 		if err := pause(ctx, look); err != nil {
 			return err
 		}
@@ -229,7 +226,7 @@ func measureIdle(ctx context.Context, c *child.Child, scale Scale) (m sample, er
 		if err := s.Connect(ctx, n-s.Open()); err != nil {
 			return m, err
 		}
-		if err := pause(ctx, settle); err != nil {
+		if err := pause(ctx, scale.Settle); err != nil {
 			return m, err
 		}
 		rss, err := c.RSS()

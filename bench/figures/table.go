@@ -3,12 +3,19 @@ package figures
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
-// WriteTable writes the medians for people, 80 columns wide: a line for each measurement, and under
-// each server its figure and how it compares with the reference.
+// few servers have a column each; more have a line each.
+const few = 3
+
+// WriteTable writes the medians for people, 80 columns wide: the figure of every server and how it
+// compares with the reference.
 func (r *Result) WriteTable(w io.Writer) error {
+	if len(r.Servers) > few {
+		return r.writeMatrix(w)
+	}
 	var b strings.Builder
 	reference := ""
 	fmt.Fprintf(&b, "%-11s %-8s", "", "")
@@ -81,4 +88,66 @@ func (r *Result) writeNotes(b *strings.Builder) {
 			b.WriteString("\n")
 		}
 	}
+}
+
+// across is how many measurements fit beside each other.
+const across = 4
+
+// writeMatrix writes a line for each server, and what is behind the figures below.
+func (r *Result) writeMatrix(w io.Writer) error {
+	var b strings.Builder
+	reference := ""
+	for _, s := range r.Servers {
+		if s.Reference {
+			reference = s.Name
+		}
+	}
+	for columns := range slices.Chunk(r.Columns, across) {
+		names, units := fmt.Sprintf("%-9s", ""), fmt.Sprintf("%-9s", "")
+		for _, c := range columns {
+			names += fmt.Sprintf(" %16s", c.Name)
+			units += fmt.Sprintf(" %16s", c.Unit)
+		}
+		fmt.Fprintf(&b, "%s\n%s\n", names, units)
+		for _, s := range r.Servers {
+			if r.Failures[s.Name][everything] != "" {
+				continue
+			}
+			fmt.Fprintf(&b, "%-9s", s.Name)
+			for _, c := range columns {
+				text := cell(r.median(s.Name, c.Name), r.median(reference, c.Name), s.Name == reference)
+				if r.Failures[s.Name][c.Name] != "" {
+					text = "failed"
+				}
+				fmt.Fprintf(&b, " %16s", text)
+			}
+			b.WriteString("\n")
+		}
+		b.WriteString("\n")
+	}
+	for _, c := range r.Columns {
+		fmt.Fprintf(&b, "%-11s %s%s\n", c.Name, c.What, r.losers(c.Name))
+	}
+	for _, s := range r.Servers {
+		for what, why := range r.Failures[s.Name] {
+			fmt.Fprintf(&b, "%s: %s: %.60s\n", s.Name, what, why)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// losers names the servers that have not delivered everything; empty if there is none.
+func (r *Result) losers(measurement string) string {
+	var list []string
+	for _, s := range r.Servers {
+		share := median(r.Samples[s.Name][measurement], func(s sample) float64 { return s.Delivered })
+		if share > 0 && share < 0.9995 {
+			list = append(list, fmt.Sprintf("%s %.0f %%", s.Name, 100*share))
+		}
+	}
+	if list == nil {
+		return ""
+	}
+	return "\n" + strings.Repeat(" ", 12) + "delivered: " + strings.Join(list, ", ")
 }

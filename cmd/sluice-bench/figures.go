@@ -35,29 +35,33 @@ type machine struct {
 
 func figuresCommand() *cobra.Command {
 	var gateway, out string
-	var only []string
+	var only, peers []string
 	scale := figures.Scale{}
 	c := &cobra.Command{
 		Use:   "figures",
 		Short: "Measure the gateway beside the reference, interleaved, and print the medians.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runFigures(cmd.Context(), cmd, gateway, out, scale, only)
+			return runFigures(cmd.Context(), cmd, gateway, out, scale, only, peers)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&gateway, "gateway", "bin/sluice", "binary of the gateway")
-	f.StringVar(&out, "out", "", "JSON file with every sample; none if empty")
+	f.StringVar(&out, "out", "", "JSON file with every sample, and a page beside it; none if empty")
 	f.StringSliceVar(&only, "only", nil,
 		"measurements, comma-separated; all of: "+strings.Join(figures.Names(), ", "))
 	f.IntVar(&scale.Rounds, "rounds", 3, "rounds; the table has their medians")
 	f.DurationVar(&scale.Duration, "duration", 2*time.Second, "of one run under load")
 	f.IntVar(&scale.Connections, "connections", 15_000, "of the idle measurement")
+	f.DurationVar(&scale.Settle, "settle", 2*time.Second, "until memory is read")
+	f.DurationVar(&scale.Arrivals, "arrivals", 20*time.Second, "for what is on its way at the end")
+	f.StringArrayVar(&peers, "peer", nil,
+		"another server, like 'name=command and arguments', which says ws://host:port; repeatable")
 	return c
 }
 
 func runFigures(ctx context.Context, cmd *cobra.Command, gateway, out string, scale figures.Scale,
-	only []string) error {
+	only, peers []string) error {
 	if scale.Rounds < 1 || scale.Duration < 100*time.Millisecond || scale.Connections < 150 {
 		return usageError{fmt.Errorf(
 			"figures needs at least 1 round, 100ms of duration and 150 connections")}
@@ -68,6 +72,15 @@ func runFigures(ctx context.Context, cmd *cobra.Command, gateway, out string, sc
 	servers, err := contenders(gateway)
 	if err != nil {
 		return err
+	}
+	for _, p := range peers {
+		name, command, ok := strings.Cut(p, "=")
+		if !ok || len(strings.Fields(command)) == 0 {
+			return usageError{fmt.Errorf("--peer %q is not a name, = and a command", p)}
+		}
+		servers = append(servers, figures.Server{
+			Name: name, Command: strings.Fields(command), Compress: true, Peer: true,
+		})
 	}
 	result, err := figures.Run(ctx, servers, scale, only, cmd.ErrOrStderr())
 	if errors.Is(err, figures.ErrUnknown) {
@@ -82,14 +95,29 @@ func runFigures(ctx context.Context, cmd *cobra.Command, gateway, out string, sc
 	if err := result.WriteTable(cmd.OutOrStdout()); err != nil || out == "" {
 		return err
 	}
-	text, err := json.MarshalIndent(figuresFile{time.Now().UTC(), here, os.Args, result}, "", "  ")
+	return writeFigures(out, &figuresFile{time.Now().UTC(), here, os.Args, result})
+}
+
+// writeFigures writes the JSON, and a page beside it.
+func writeFigures(path string, f *figuresFile) error {
+	text, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(out, append(text, '\n'), 0o644)
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	html, err := os.Create(strings.TrimSuffix(path, ".json") + ".html")
+	if err != nil {
+		return err
+	}
+	m := f.Machine
+	about := fmt.Sprintf("%s; %s, %d cores, Linux %s, %s; medians of %d rounds",
+		f.At.Format(time.DateOnly), m.CPU, m.Cores, m.Kernel, m.Go, f.Result.Scale.Rounds)
+	return errors.Join(f.Result.WriteHTML(html, about), html.Close())
 }
 
 // contenders are the reference and the gateway with each of its engines, all with one loop: what
