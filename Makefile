@@ -52,7 +52,7 @@ bench: build
 
 # compare: the gateway, the floor and what people use instead, the medians of ROUNDS interleaved
 # rounds. 8 min. peers-test: that those do what they are measured at.
-PEERS := gws gorilla coder gobwas netpoll node fastapi
+PEERS := gws gorilla coder gobwas cloudwego node fastapi
 .PHONY: compare peers-test
 compare: build
 	bin/sluice-bench figures --gateway bin/sluice --rounds $(ROUNDS) --duration 800ms \

@@ -21,7 +21,8 @@ const (
 	stopTimeout  = 5 * time.Second
 )
 
-// ErrUnavailable says that a server cannot be had on this machine; it has said why on standard error.
+// ErrUnavailable says that a server cannot be had on this machine; it has said why on standard
+// error.
 var ErrUnavailable = errors.New("not available on this machine")
 
 // exitUnavailable is how a server that cannot be had exits.

@@ -23,7 +23,7 @@ type message struct {
 	Connected bool           `json:"connected,omitempty"` // it waits for a line to go on
 	Point     *report.Point  `json:"point,omitempty"`
 	Result    *report.Result `json:"result,omitempty"` // the end, if any
-	Error     string         `json:"error,omitempty"`  // the end, or what the result says nothing of
+	Error     string         `json:"error,omitempty"`  // what the result does not say
 }
 
 // Split divides a run into equal ones of at most perProcess connections each. Rooms stay whole. It
@@ -34,7 +34,8 @@ func Split(o run.Options, perProcess int) ([]run.Options, error) {
 		unit = o.Connections / max(o.Rooms, 1)
 	}
 	if unit < 1 || perProcess < unit {
-		return nil, fmt.Errorf("a room of %d connections does not fit into a process with room for %d; "+
+		return nil, fmt.Errorf("a room of %d connections does not fit into a process with "+
+			"room for %d; "+
 			"raise ulimit -n, or ask for more rooms", unit, perProcess)
 	}
 	units := o.Connections / unit

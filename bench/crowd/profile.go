@@ -61,7 +61,8 @@ func ReadProfile(from io.Reader) (*Profile, error) {
 		case strings.ContainsAny(part.Name, ". "):
 			return nil, fmt.Errorf("profile: the name %q has a dot or a space", part.Name)
 		case part.Scenario == run.Storm:
-			return nil, fmt.Errorf("profile: part %s: a storm is no part of a mix; use churn", part.Name)
+			return nil, fmt.Errorf("profile: part %s: a storm is no part of a mix; use churn",
+				part.Name)
 		}
 		names[part.Name] = true
 	}

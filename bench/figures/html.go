@@ -52,14 +52,18 @@ func (r *Result) bars(measurement string) (rows []bar) {
 	}
 	for _, s := range r.Servers {
 		v := r.median(s.Name, measurement)
-		row := bar{Server: s.Name, Figure: cell(v, base, s.Reference), Ours: !s.Peer && !s.Reference}
+		row := bar{
+			Server: s.Name, Figure: cell(v, base, s.Reference),
+			Ours: !s.Peer && !s.Reference,
+		}
 		if r.Failures[s.Name][measurement] != "" || r.Failures[s.Name][everything] != "" {
 			row.Figure = "failed"
 		}
 		if longest > 0 {
 			row.Width = 100 * math.Sqrt(v/longest) // or else the worst hides the differences
 		}
-		share := median(r.Samples[s.Name][measurement], func(s sample) float64 { return s.Delivered })
+		share := median(r.Samples[s.Name][measurement],
+			func(s sample) float64 { return s.Delivered })
 		if share > 0 && share < 0.9995 {
 			row.Delivered = fmt.Sprintf("%.0f %% delivered", 100*share)
 		}

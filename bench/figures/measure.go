@@ -156,7 +156,8 @@ func fanout(l room) func(context.Context, *child.Child, Scale) (sample, error) {
 		m, sent, err := publishAndMeasure(ctx, c, f, s, l, scale.Duration)
 		want := sent * uint64(l.receivers)
 		if err == nil {
-			err = awaitArrivals(ctx, want, scale.Arrivals, func() uint64 { return f.Counts().Received })
+			err = awaitArrivals(ctx, want, scale.Arrivals,
+				func() uint64 { return f.Counts().Received })
 		}
 		if err := errors.Join(err, s.Close()); err != nil {
 			return m, err
@@ -173,8 +174,8 @@ func fanout(l room) func(context.Context, *child.Child, Scale) (sample, error) {
 }
 
 // publishAndMeasure publishes for d, and a little longer than what is measured.
-func publishAndMeasure(ctx context.Context, c *child.Child, f *scenario.Fanout, s *load.Swarm, l room,
-	d time.Duration) (m sample, sent uint64, err error) {
+func publishAndMeasure(ctx context.Context, c *child.Child, f *scenario.Fanout, s *load.Swarm,
+	l room, d time.Duration) (m sample, sent uint64, err error) {
 	var failed error
 	var publisher sync.WaitGroup
 	publisher.Go(func() {
@@ -215,7 +216,9 @@ func measureIdle(ctx context.Context, c *child.Child, scale Scale) (m sample, er
 	if err != nil {
 		return m, err
 	}
-	s, err := load.NewSwarm(load.Config{Request: load.Request{Target: target}, Script: new(scenario.Idle)})
+	s, err := load.NewSwarm(load.Config{
+		Request: load.Request{Target: target}, Script: new(scenario.Idle),
+	})
 	if err != nil {
 		return m, err
 	}

@@ -115,7 +115,8 @@ func (r *Result) writeMatrix(w io.Writer) error {
 			}
 			fmt.Fprintf(&b, "%-9s", s.Name)
 			for _, c := range columns {
-				text := cell(r.median(s.Name, c.Name), r.median(reference, c.Name), s.Name == reference)
+				text := cell(r.median(s.Name, c.Name), r.median(reference, c.Name),
+					s.Name == reference)
 				if r.Failures[s.Name][c.Name] != "" {
 					text = "failed"
 				}
@@ -141,7 +142,8 @@ func (r *Result) writeMatrix(w io.Writer) error {
 func (r *Result) losers(measurement string) string {
 	var list []string
 	for _, s := range r.Servers {
-		share := median(r.Samples[s.Name][measurement], func(s sample) float64 { return s.Delivered })
+		share := median(r.Samples[s.Name][measurement],
+			func(s sample) float64 { return s.Delivered })
 		if share > 0 && share < 0.9995 {
 			list = append(list, fmt.Sprintf("%s %.0f %%", s.Name, 100*share))
 		}

@@ -50,7 +50,8 @@ func connect(fd int, t *Target, i, receiveBuffer int) error {
 	}
 	if receiveBuffer > 0 {
 		// Before the connect: the window that is offered then follows from it.
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer); err != nil {
+		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+		if err != nil {
 			return err
 		}
 	}

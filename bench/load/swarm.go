@@ -77,7 +77,7 @@ type Swarm struct {
 	mu         sync.Mutex
 	next       int                     // number of the next client, if none is vacant
 	vacant     []int                   // numbers of clients that have ended or failed
-	failures   error                   // the first failed connects and handshakes of the last Connect
+	failures   error                   // the first of the failures of the last Connect
 	failed     int                     // all of them
 	classes    map[string]uint64       // failed connects and handshakes since the beginning
 	handshakes *hdrhistogram.Histogram // in microseconds
@@ -353,9 +353,9 @@ type runner func()
 // Run implements poller.Runner.
 func (r runner) Run() { r() }
 
-// Close cuts every connection and ends the loops. It waits for connects that are under way, and up to
-// ten seconds for what relays of wss still have to deliver. Connect
-// must have returned; further calls of Close do nothing.
+// Close cuts every connection and ends the loops. It waits for connects that are under way, and up
+// to ten seconds for what relays of wss still have to deliver. Connect must have returned; further
+// calls of Close do nothing.
 func (s *Swarm) Close() error {
 	s.dials.Wait()
 	err := s.engine.Close()

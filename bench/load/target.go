@@ -25,8 +25,8 @@ type Target struct {
 	roomSize int
 }
 
-// ParseTarget parses a ws:// or wss:// URL and resolves its host. roomSize is how many connections share a
-// {room}; 0 means all of them.
+// ParseTarget parses a ws:// or wss:// URL and resolves its host. roomSize is how many connections
+// share a {room}; 0 means all of them.
 func ParseTarget(raw string, roomSize int) (*Target, error) {
 	u, err := url.Parse(raw)
 	if err != nil {

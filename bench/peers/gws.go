@@ -8,8 +8,8 @@ import (
 )
 
 // gwsServer is the event handler of gws. What its documentation recommends for speed is in use: a
-// Broadcaster, which makes a frame once and writes it to each connection by its own write queue, and
-// no goroutine for each message.
+// Broadcaster, which makes a frame once and writes it to each connection by its own write queue,
+// and no goroutine for each message.
 type gwsServer struct {
 	gws.BuiltinEventHandler
 	rooms rooms[*gws.Conn]

@@ -1,7 +1,7 @@
-// Command peers serves echo and chat with the libraries that a Go user would pick instead of Sluice,
-// each in its best configuration, for comparisons. The paths are those of Sluice: /echo returns each
-// message; what is sent to /chat/{name}?room={room} reaches everybody else in the room as
-// "name: text".
+// Command peers serves echo and chat with the libraries that a Go user would pick instead of
+// Sluice, each in its best configuration, for comparisons. The paths are those of Sluice: /echo
+// returns each message; what is sent to /chat/{name}?room={room} reaches everybody else in the room
+// as "name: text".
 package main
 
 import (
@@ -17,13 +17,13 @@ import (
 func main() {
 	servers := map[string]func(net.Listener, bool) error{
 		"gws": serveGWS, "gorilla": serveGorilla, "coder": serveCoder, "gobwas": serveGobwas,
-		"netpoll": serveNetpoll,
+		"cloudwego": serveNetpoll,
 	}
 	flags := flag.NewFlagSet("peers NAME", flag.ExitOnError)
 	listen := flags.String("listen", "127.0.0.1:0", "address and port")
 	compress := flags.Bool("compress", false, "grant permessage-deflate to who asks")
 	if len(os.Args) < 2 || servers[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: peers gws|gorilla|coder|gobwas|netpoll [flags]")
+		fmt.Fprintln(os.Stderr, "usage: peers gws|gorilla|coder|gobwas|cloudwego [flags]")
 		os.Exit(2)
 	}
 	flags.Parse(os.Args[2:])

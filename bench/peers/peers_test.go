@@ -65,7 +65,7 @@ func dial(t *testing.T, url string) net.Conn {
 }
 
 func TestPeers(t *testing.T) {
-	for _, name := range []string{"gws", "gorilla", "coder", "gobwas", "netpoll", "node", "fastapi"} {
+	for _, name := range []string{"gws", "gorilla", "coder", "gobwas", "cloudwego", "node", "fastapi"} {
 		t.Run(name, func(t *testing.T) {
 			url, ok := start(t, name)
 			if !ok {

@@ -92,8 +92,8 @@ func (l *echoLane) flood(e *echo) {
 	}
 }
 
-// catchUp sends what is due, as far as there are idle connections. That a message is found to be due
-// late is the generator's doing; what it waits for a connection from then on is the server's.
+// catchUp sends what is due, as far as there are idle connections. That a message is found to be
+// due late is the generator's doing; what it waits for a connection from then on is the server's.
 func (l *echoLane) catchUp(e *echo) {
 	at, n := now(), 0
 	for end := min(at, l.window.To-1); l.due.at <= end; l.due.next() {

@@ -237,7 +237,8 @@ func (r *runner) churn(ctx context.Context) {
 
 // watch tells the figures of every second until the measured phase is over, or over is closed, and
 // returns what was used and counted at its ends.
-func (r *runner) watch(ctx context.Context, over <-chan struct{}) (before, after snapshot, err error) {
+func (r *runner) watch(ctx context.Context, over <-chan struct{}) (
+	before, after snapshot, err error) {
 	if err := sleep(ctx, r.window.From-now()); err != nil {
 		return before, after, err
 	}

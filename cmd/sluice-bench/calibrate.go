@@ -46,7 +46,8 @@ func calibrate(ctx context.Context, d time.Duration, to streams) error {
 		return err
 	}
 	here := thisMachine()
-	fmt.Fprintf(to.out, "%s, %d cores, Linux %s, %s\n\n", here.CPU, here.Cores, here.Kernel, here.Go)
+	fmt.Fprintf(to.out, "%s, %d cores, Linux %s, %s\n\n", here.CPU, here.Cores, here.Kernel,
+		here.Go)
 	fmt.Fprintf(to.out, "%-28s %12s %12s %12s %8s\n", "closed loop, 1 loop each", "echoes/s",
 		"generator", "floor", "p99")
 	fmt.Fprintf(to.out, "%-28s %12s %12s %12s %8s\n", "", "", "us/echo", "us/echo", "us")
@@ -71,7 +72,7 @@ func calibrate(ctx context.Context, d time.Duration, to streams) error {
 			best = r.Achieved.Rate
 		}
 	}
-	fmt.Fprintf(to.out, "\nBeyond about %s echoes a second, one in flight each, a run on this machine"+
-		"\nmeasures the generator.\n", thousands(float64(int(best/1000))*1000))
+	fmt.Fprintf(to.out, "\nBeyond about %s echoes a second, one in flight each, a run on this "+
+		"machine\nmeasures the generator.\n", thousands(float64(int(best/1000))*1000))
 	return nil
 }

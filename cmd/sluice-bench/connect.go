@@ -33,8 +33,10 @@ func (f *connectFlags) define(flags *pflag.FlagSet) {
 		"their claims; iat and exp are added")
 	flags.StringVar(&c.TokenIn, "token-in", "header",
 		"header (Authorization), cookie:NAME, query:NAME or subprotocol")
-	flags.StringVar(&c.TLSRoots, "tls-ca", "", "authorities for wss, a PEM file; the system's if empty")
-	flags.StringVar(&c.TLSName, "tls-name", "", "whom the server must prove to be; the URL's host if empty")
+	flags.StringVar(&c.TLSRoots, "tls-ca", "",
+		"authorities for wss, a PEM file; the system's if empty")
+	flags.StringVar(&c.TLSName, "tls-name", "",
+		"whom the server must prove to be; the URL's host if empty")
 	flags.BoolVar(&c.TLSInsecure, "insecure", false, "believe any certificate")
 	flags.StringVar(&f.deflate, "deflate", "",
 		"offer permessage-deflate, with parameters like\n"+

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,6 +78,9 @@ func runFigures(ctx context.Context, cmd *cobra.Command, gateway, out string, sc
 		name, command, ok := strings.Cut(p, "=")
 		if !ok || len(strings.Fields(command)) == 0 {
 			return usageError{fmt.Errorf("--peer %q is not a name, = and a command", p)}
+		}
+		if slices.ContainsFunc(servers, func(s figures.Server) bool { return s.Name == name }) {
+			return usageError{fmt.Errorf("--peer %q: the name %s is taken", p, name)}
 		}
 		servers = append(servers, figures.Server{
 			Name: name, Command: strings.Fields(command), Compress: true, Peer: true,

@@ -37,7 +37,8 @@ func (f *scenarioFlags) define(flags *pflag.FlagSet, scenario string) {
 	flags.Var(&f.connectRate, "connect-rate", "connects a second; 0 = as many as the dialers allow")
 	flags.IntVar(&o.Dialers, "dialers", load.DialersDefault, "connects under way at once")
 	flags.IntVar(&o.Loops, "loops", 1, "event loops of the generator")
-	flags.IntVar(&f.processes, "processes", 0, "processes; 0 = as many as the limit of open files asks")
+	flags.IntVar(&f.processes, "processes", 0,
+		"processes; 0 = as many as the limit of open files asks")
 	flags.IntVar(&o.PID, "pid", 0, "process of the server, to say what it costs")
 	flags.StringVar(&o.MetricsURL, "metrics", "", "Prometheus URL of the server, for the same")
 	f.outcomeFlags.define(flags)
@@ -104,10 +105,11 @@ func echoCommand() *cobra.Command {
 		"  sluice-bench echo ws://127.0.0.1:8080/echo -c 1k --rate 50k/s -d 30s\n"+
 			"  sluice-bench echo ws://127.0.0.1:8080/echo -c 50 --inflight 32",
 		func(f *scenarioFlags, flags *pflag.FlagSet) {
-			f.messageFlags(flags, "messages a second of all, planned ahead: an open loop, like 50k/s\n"+
-				"(default: 1 per connection, or as fast as answers come with --inflight)")
-			flags.IntVar(&f.opts.InFlight, "inflight", 0, "messages without an answer per connection "+
-				"(default 1)")
+			f.messageFlags(flags, "messages a second of all, planned ahead: an open loop, "+
+				"like 50k/s\n(default: 1 per connection, or as fast as answers "+
+				"come with --inflight)")
+			flags.IntVar(&f.opts.InFlight, "inflight", 0,
+				"messages without an answer per connection (default 1)")
 			flags.BoolVar(&f.opts.Text, "text", false, "send text instead of binary")
 		})
 }
@@ -123,9 +125,11 @@ func slowCommand() *cobra.Command {
 		"  sluice-bench slow 'ws://127.0.0.1:8080/chat/u{i}' -c 401 --rate 250/s --share 0.5",
 		func(f *scenarioFlags, flags *pflag.FlagSet) {
 			roomFlags(f, flags)
-			flags.Float64Var(&f.opts.SlowShare, "share", 0.1, "of the receivers that are slow, 0 to 1")
+			flags.Float64Var(&f.opts.SlowShare, "share", 0.1,
+				"of the receivers that are slow, 0 to 1")
 			flags.Var(&f.slowRate, "slow-rate", "bytes a second that they read, like 1kB; 0 = none")
-			flags.Var(&f.buffer, "receive-buffer", "of a socket in the kernel; 0 = the kernel's choice")
+			flags.Var(&f.buffer, "receive-buffer",
+				"of a socket in the kernel; 0 = the kernel's choice")
 		})
 }
 
@@ -141,7 +145,8 @@ func idleCommand() *cobra.Command {
 		"  sluice-bench idle 'ws://127.0.0.1:8080/chat/u{i}?room=r{room}' -c 15k --pid 4711",
 		func(f *scenarioFlags, flags *pflag.FlagSet) {
 			flags.BoolVar(&f.opts.Slope, "slope", true,
-				"connect in steps, to tell the server's memory per connection with --pid or --metrics")
+				"connect in steps, to tell the server's memory per connection with "+
+					"--pid or --metrics")
 		})
 }
 

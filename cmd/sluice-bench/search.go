@@ -25,8 +25,10 @@ func searchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "search URL",
 		Short: "Find the largest rate or number of connections that keeps an assertion.",
-		Example: "  sluice-bench search ws://127.0.0.1:8080/echo -c 500 --over rate --assert 'p99<20ms'\n" +
-			"  sluice-bench search ws://127.0.0.1:8080/echo --over connections --scenario idle \\\n" +
+		Example: "  sluice-bench search ws://127.0.0.1:8080/echo -c 500 --over rate " +
+			"--assert 'p99<20ms'\n" +
+			"  sluice-bench search ws://127.0.0.1:8080/echo --over connections " +
+			"--scenario idle \\\n" +
 			"    --assert 'errors==0'",
 		Args: exactlyOneURL,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,7 +47,8 @@ func (f *searchFlags) more(flags *pflag.FlagSet) {
 	flags.Var(&f.from, "from", "where to begin")
 	flags.Var(&f.to, "to", "where to give up")
 	flags.Float64Var(&f.precision, "precision", 0.05, "when to stop, as a share of the answer")
-	flags.IntVar(&f.opts.InFlight, "inflight", 64, "messages without an answer per connection, of echoes")
+	flags.IntVar(&f.opts.InFlight, "inflight", 64,
+		"messages without an answer per connection, of echoes")
 	flags.Lookup("duration").Usage = "of each trial"
 	_ = flags.Set("duration", "5s") // it parses
 	flags.Lookup("duration").DefValue = "5s"
@@ -64,7 +67,7 @@ func (f *searchFlags) search(ctx context.Context, url string, to streams) error 
 	case f.from < 1 || f.to < f.from || f.precision <= 0:
 		return usageError{fmt.Errorf("--from, --to and --precision leave nothing to search")}
 	}
-	best, err := run.Search(float64(f.from), float64(f.to), f.precision, func(v float64) (bool, error) {
+	holds := func(v float64) (bool, error) {
 		o, err := f.options(url)
 		if err != nil {
 			return false, err
@@ -79,7 +82,8 @@ func (f *searchFlags) search(ctx context.Context, url string, to streams) error 
 			o.Connections = int(v)
 		}
 		return f.try(ctx, o, outcome, to)
-	})
+	}
+	best, err := run.Search(float64(f.from), float64(f.to), f.precision, holds)
 	if err != nil {
 		return err
 	}

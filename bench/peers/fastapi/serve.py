@@ -12,7 +12,7 @@ listener.bind(("127.0.0.1", 0))
 listener.listen(4096)
 print(f"ws://127.0.0.1:{listener.getsockname()[1]}", flush=True)
 config = uvicorn.Config(
-    "app:app", log_level="error", access_log=False,
+    "app:app", log_level="critical", access_log=False,
     ws_per_message_deflate="--compress" in sys.argv,
 )
 uvicorn.Server(config).run(sockets=[listener])
