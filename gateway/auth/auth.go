@@ -1,0 +1,89 @@
+// Package auth says who a peer is. It takes a credential out of a handshake and has it verified: a
+// JSON Web Token by static keys or by the keys that an issuer publishes, any token by its authority
+// (introspection), a whole handshake by a service of the operator (hook). It knows no sockets.
+//
+// What a remote service decides goes through a Backend, which bounds calls, time and failures. A
+// Cache in front of a verifier keeps what it said; Revocations take it back.
+package auth
+
+import (
+	"context"
+	"slices"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of an identity. Whatever exceeds one is refused, never cut.
+const (
+	UserBytesMax  = 128
+	RoomsMax      = 128
+	RoomBytesMax  = 128
+	ClaimsMax     = 16
+	ClaimBytesMax = 256
+)
+
+// Identity is who a peer is, as long as it lasts. Its slice and map are shared with caches and must
+// not be changed.
+type Identity struct {
+	// User is never empty and has no control characters.
+	User string
+	// Issuer and TokenID say who vouched for the user and by which token (claims iss and jti);
+	// both may be empty.
+	Issuer, TokenID string
+	// Issued is when the token was made; zero means unknown.
+	Issued time.Time
+	// Expires is when the identity ends. Zero means never. It may have just passed: a clock may
+	// be wrong by the leeway of the verifier.
+	Expires time.Time
+	// Rooms are the rooms that the user may join. nil means all, empty means none.
+	Rooms []string
+	// Claims are the further claims that the configuration asked for, as text.
+	Claims map[string]string
+}
+
+// MayJoin reports whether the user may join a room.
+func (id *Identity) MayJoin(room string) bool {
+	return id.Rooms == nil || slices.Contains(id.Rooms, room)
+}
+
+// check reports whether an identity keeps the bounds.
+func (id *Identity) check() bool {
+	ok := isName(id.User, UserBytesMax) && len(id.TokenID) <= ClaimBytesMax &&
+		len(id.Rooms) <= RoomsMax && len(id.Claims) <= ClaimsMax
+	for _, room := range id.Rooms {
+		ok = ok && isName(room, RoomBytesMax)
+	}
+	for name, value := range id.Claims {
+		ok = ok && len(name) <= ClaimBytesMax && len(value) <= ClaimBytesMax
+	}
+	return ok
+}
+
+// isName reports whether s can name somebody in logs and protocols.
+func isName(s string, bytesMax int) bool {
+	if s == "" || len(s) > bytesMax || !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if !unicode.IsGraphic(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// Verifier says whose credential it is. Verify may block for as long as the timeout of the services
+// it asks, and costs up to a millisecond of CPU if it asks none: it is not for an event loop. Its
+// errors are always of type *Error. It is safe for concurrent use.
+type Verifier interface {
+	Verify(ctx context.Context, c Credential) (Identity, error)
+}
+
+// VerifierFunc is a function as a Verifier.
+type VerifierFunc func(ctx context.Context, c Credential) (Identity, error)
+
+// Verify implements Verifier.
+func (f VerifierFunc) Verify(ctx context.Context, c Credential) (Identity, error) {
+	return f(ctx, c)
+}

@@ -1,0 +1,162 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// The classes of refusals. Every error of this package but those of constructors and loaders is an
+// *Error that matches exactly one of them.
+var (
+	// ErrInvalid is returned when the credential does not prove anything: 401, or 400 when it is
+	// not even presented as RFC 6750 section 2 wants it.
+	ErrInvalid = errors.New("auth: invalid credential")
+	// ErrForbidden is returned when the user is known and not welcome: 403.
+	ErrForbidden = errors.New("auth: forbidden")
+	// ErrLimited is returned when the peer asks too often: 429.
+	ErrLimited = errors.New("auth: too many requests")
+	// ErrUnavailable is returned when it cannot be said now: 503.
+	ErrUnavailable = errors.New("auth: unavailable")
+)
+
+// Reason says why a credential was refused, for metrics and logs. The set is fixed.
+type Reason uint8
+
+// The reasons.
+const (
+	ReasonMissing   Reason = iota // there is no credential
+	ReasonRequest                 // it is presented in a wrong or ambiguous way
+	ReasonTooLarge                // it is too long to be looked at
+	ReasonMalformed               // it is not well formed
+	ReasonAlgorithm               // its algorithm is not one of ours
+	ReasonKey                     // no key has its key id and algorithm
+	ReasonSignature               // the signature is wrong
+	ReasonExpired                 // it is over
+	ReasonNotYet                  // it begins, or was made, in the future
+	ReasonIssuer                  // nobody we trust made it
+	ReasonAudience                // it is meant for somebody else
+	ReasonClaims                  // a claim is missing, of the wrong type, or out of bounds
+	ReasonInactive                // its authority does not know it, or no longer
+	ReasonRevoked                 // it was taken back
+	ReasonForbidden               // the user is not welcome
+	ReasonLimited                 // the peer asks too often
+	ReasonBusy                    // too many questions are under way
+	ReasonBreaker                 // the service failed so often that it is not asked for now
+	ReasonBackend                 // the service failed, or answered nonsense
+	ReasonNoKeys                  // the keys of the issuer are not there, or too old
+	reasons
+)
+
+// verdicts is what every reason means.
+var verdicts = [reasons]struct {
+	name  string
+	class error
+	code  string // of RFC 6750 section 3.1
+}{
+	ReasonMissing:   {"missing", ErrInvalid, ""},
+	ReasonRequest:   {"request", ErrInvalid, "invalid_request"},
+	ReasonTooLarge:  {"too_large", ErrInvalid, "invalid_token"},
+	ReasonMalformed: {"malformed", ErrInvalid, "invalid_token"},
+	ReasonAlgorithm: {"algorithm", ErrInvalid, "invalid_token"},
+	ReasonKey:       {"unknown_key", ErrInvalid, "invalid_token"},
+	ReasonSignature: {"signature", ErrInvalid, "invalid_token"},
+	ReasonExpired:   {"expired", ErrInvalid, "invalid_token"},
+	ReasonNotYet:    {"not_yet_valid", ErrInvalid, "invalid_token"},
+	ReasonIssuer:    {"issuer", ErrInvalid, "invalid_token"},
+	ReasonAudience:  {"audience", ErrInvalid, "invalid_token"},
+	ReasonClaims:    {"claims", ErrInvalid, "invalid_token"},
+	ReasonInactive:  {"inactive", ErrInvalid, "invalid_token"},
+	ReasonRevoked:   {"revoked", ErrInvalid, "invalid_token"},
+	ReasonForbidden: {"forbidden", ErrForbidden, "insufficient_scope"},
+	ReasonLimited:   {"limited", ErrLimited, ""},
+	ReasonBusy:      {"busy", ErrUnavailable, ""},
+	ReasonBreaker:   {"breaker", ErrUnavailable, ""},
+	ReasonBackend:   {"backend", ErrUnavailable, ""},
+	ReasonNoKeys:    {"no_keys", ErrUnavailable, ""},
+}
+
+func (r Reason) String() string { return verdicts[r].name }
+
+// ReasonNames lists the names of all reasons, by reason.
+func ReasonNames() []string {
+	names := make([]string, reasons)
+	for i := range names {
+		names[i] = verdicts[i].name
+	}
+	return names
+}
+
+// Error is why a credential was refused. Its text has nothing of the credential, the keys or the
+// secrets in it, and may be logged; a peer is told no more than Status, Challenge and RetryAfter.
+type Error struct {
+	Reason Reason
+	// RetryAfter is when to ask again; zero leaves that to the caller.
+	RetryAfter time.Duration
+
+	cause error
+}
+
+// Refuse returns the error of a reason.
+func Refuse(r Reason) *Error { return &Error{Reason: r} }
+
+// Unavailable returns the error of a service that failed: cause says how, and must not contain a
+// secret. An *Error comes back as it is.
+func Unavailable(cause error) *Error {
+	var e *Error
+	if errors.As(cause, &e) {
+		return e
+	}
+	// The text of a url.Error has the URL in it, query and all.
+	var u *url.Error
+	if errors.As(cause, &u) {
+		cause = u.Err
+	}
+	return &Error{Reason: ReasonBackend, cause: cause}
+}
+
+func (e *Error) Error() string {
+	text := "auth: " + e.Reason.String()
+	if e.cause != nil {
+		text += ": " + e.cause.Error()
+	}
+	return text
+}
+
+// Is reports whether target is the class of the error.
+func (e *Error) Is(target error) bool { return target == verdicts[e.Reason].class }
+
+// Unwrap returns why a service failed, nil for all other reasons.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Status is the HTTP status of the answer.
+func (e *Error) Status() int {
+	switch verdicts[e.Reason].class {
+	case ErrForbidden:
+		return http.StatusForbidden
+	case ErrLimited:
+		return http.StatusTooManyRequests
+	case ErrUnavailable:
+		return http.StatusServiceUnavailable
+	}
+	if e.Reason == ReasonRequest {
+		return http.StatusBadRequest
+	}
+	return http.StatusUnauthorized
+}
+
+// Code is the error code of RFC 6750 section 3.1, empty if there is none: a peer without any
+// credential is not told of an error.
+func (e *Error) Code() string { return verdicts[e.Reason].code }
+
+// Challenge is the value of WWW-Authenticate, empty if the answer has none.
+func (e *Error) Challenge() string {
+	switch {
+	case e.Code() != "":
+		return `Bearer error="` + e.Code() + `"`
+	case e.Status() == http.StatusUnauthorized:
+		return "Bearer"
+	}
+	return ""
+}
