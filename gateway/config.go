@@ -3,6 +3,8 @@ package gateway
 import (
 	"log/slog"
 	"time"
+
+	"sluice/gateway/auth/setup"
 )
 
 // SlowPolicy says what happens to a connection whose outbound queue is full.
@@ -85,6 +87,27 @@ type Config struct {
 	// IdleTimeout closes a connection that sent no message for so long; 0 means never. Hot.
 	IdleTimeout time.Duration
 
+	// AuthJWT, AuthIntrospection, AuthHook and AuthSessions say who verifies credentials, each as
+	// "name=value,name=value"; package setup and docs/auth.md list the names. With any of them,
+	// every client has to show a credential. AuthSources are where it may be, in order.
+	AuthSources       []string
+	AuthJWT           []string
+	AuthIntrospection []string
+	AuthHook          []string
+	AuthSessions      []string
+	// AuthCacheTTL is how long a verified token is not verified again; 0 means no cache.
+	AuthCacheTTL time.Duration
+	// AuthTimeout is how long the first message with a token may take. AuthGrace is how long a
+	// connection outlives its token. Hot.
+	AuthTimeout time.Duration
+	AuthGrace   time.Duration
+	// AuthExplain accepts a handshake that it refuses and closes with the reason, which browsers
+	// hide otherwise. Hot.
+	AuthExplain bool
+	// ConnectionsPerUserMax bounds the connections of a user whose credential was accepted; 0
+	// means unlimited. Hot.
+	ConnectionsPerUserMax int
+
 	// Echo serves /echo.
 	Echo bool
 	// RoomDefault is the chat room of a connection that names none.
@@ -113,6 +136,14 @@ type Config struct {
 	LogLevel slog.Level
 	// LogFormat is "json", "text" or "auto" (text on a terminal).
 	LogFormat string
+}
+
+// auth is what the configuration says of authentication.
+func (c *Config) auth() setup.Config {
+	return setup.Config{
+		Sources: c.AuthSources, JWT: c.AuthJWT, Introspection: c.AuthIntrospection,
+		Hook: c.AuthHook, Sessions: c.AuthSessions, CacheTTL: c.AuthCacheTTL,
+	}
 }
 
 // DefaultConfig returns the defaults: safe on a laptop and sane in production.
@@ -149,6 +180,12 @@ func DefaultConfig() Config {
 
 		PingInterval: 25 * time.Second,
 		PongTimeout:  10 * time.Second,
+
+		AuthSources:           []string{"header", "subprotocol"},
+		AuthCacheTTL:          30 * time.Second,
+		AuthTimeout:           5 * time.Second,
+		AuthGrace:             5 * time.Second,
+		ConnectionsPerUserMax: 16,
 
 		Echo:        true,
 		RoomDefault: "lobby",

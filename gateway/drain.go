@@ -122,7 +122,7 @@ func (d *drainer) Run() {
 func (s *session) drainAt(tick uint32) {
 	defer s.contain()
 	switch s.state {
-	case stateHandshake:
+	case stateHandshake, stateVerifying:
 		s.refuse(refusals[tagDraining])
 	case stateOpen:
 		s.quit = tick

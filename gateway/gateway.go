@@ -64,6 +64,8 @@ type Gateway struct {
 	parting []byte // for peers that cannot even be kept to be told why
 	metrics *metrics.Metrics
 	admin   *admin.Server // nil without an admin listener, and before Start
+	// authority is nil if nobody has to prove who they are.
+	authority *authority
 
 	current   atomic.Pointer[settings]
 	loaded    atomic.Pointer[metrics.Reload]
@@ -122,6 +124,9 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 		Workers: count, InboxTasksMax: inboxTasksMax, InboxBytesMax: inboxBytesMax,
 	})
 	if err != nil {
+		return err
+	}
+	if g.authority, err = g.newAuthority(&cfg); err != nil {
 		return err
 	}
 	if cfg.Compression {
@@ -224,6 +229,9 @@ func (g *Gateway) Close() (err error) {
 		}
 		if g.engine != nil {
 			errs = append(errs, g.engine.Close())
+		}
+		if g.authority != nil {
+			errs = append(errs, g.authority.close())
 		}
 		if g.workers != nil {
 			errs = append(errs, g.workers.Close(closeTimeout))

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/auth"
 	"sluice/gateway/wire"
 )
 
@@ -73,28 +74,33 @@ func (s *session) route(r *wire.Request) {
 		s.refuse(refusals[tagDraining])
 	case r.Path == pathEcho && cfg.Echo:
 		s.echo = true
-		s.accept(r, "")
+		s.identify(r, "", "")
 	case strings.HasPrefix(r.Path, pathChat) && strings.Count(r.Path, "/") == 2:
-		user, room, ok := names(r, cfg.RoomDefault)
-		if !ok {
+		user, ok := s.pathUser(r.Path[len(pathChat):])
+		room, fine := roomOf(r, cfg.RoomDefault)
+		if !ok || !fine {
 			s.refuse(&wire.Refusal{Status: 400, Reason: wire.ReasonBadName})
 			return
 		}
-		s.user = user
-		s.accept(r, room)
+		s.identify(r, user, room)
 	default:
 		s.refuse(&wire.Refusal{Status: 404, Reason: wire.ReasonNotFound})
 	}
 }
 
-// accept answers 101 and opens the session, in room unless it is an echo.
+// accept answers 101 and opens the session, in room unless it is an echo or has yet to prove who it
+// is.
 func (s *session) accept(r *wire.Request, room string) {
 	extensions, err := s.negotiate(r)
 	if err != nil {
 		s.refuse(wire.BadExtensions)
 		return
 	}
-	s.lane.scratch = wire.AppendAccept(s.lane.scratch[:0], r.Key, "", extensions)
+	protocol := ""
+	if s.proof != nil {
+		protocol = s.proof.protocol
+	}
+	s.lane.scratch = wire.AppendAccept(s.lane.scratch[:0], r.Key, protocol, extensions)
 	s.conn.Write(s.lane.scratch)
 	s.lane.m.Handshakes.Inc()
 	s.lane.m.HandshakeSeconds.Observe(s.lane.loop.Now() - s.hs.began)
@@ -106,15 +112,22 @@ func (s *session) accept(r *wire.Request, room string) {
 	s.messaged = s.lane.tick()
 	s.startHeart()
 	s.schedule()
+	if s.proof == nil || s.proof.proven {
+		s.join(room)
+	}
+}
+
+// join makes a chat session a member of a room.
+func (s *session) join(room string) {
 	if !s.echo {
 		s.sub = s.lane.g.hub.Subscribe(room, s.lane.loop.Index(), s.encoding(), s)
 	}
 }
 
-// refuse answers a request that is not served. It is the one way from stateHandshake to an end that
+// refuse answers a request that is not served. It is the one way from a handshake to an end that
 // the peer gets to see.
 func (s *session) refuse(r *wire.Refusal) {
-	if r.Status == 503 || r.Status == 429 {
+	if r.RetryAfter == 0 && (r.Status == 503 || r.Status == 429) {
 		later := *r
 		later.RetryAfter = 5 + rand.IntN(26) // spreads those who come back
 		r = &later
@@ -128,6 +141,10 @@ func (s *session) refuse(r *wire.Refusal) {
 
 // handshakeTimeout ends a handshake that took too long: with an answer if a request had begun.
 func (s *session) handshakeTimeout() {
+	if s.state == stateVerifying {
+		s.deny(auth.Refuse(auth.ReasonBusy))
+		return
+	}
 	if s.hs.parser.Started() {
 		s.refuse(&wire.Refusal{Status: 408, Reason: wire.ReasonTimeout})
 		return
@@ -137,24 +154,28 @@ func (s *session) handshakeTimeout() {
 	s.conn.Close(nil)
 }
 
-// names returns the user and the room that a chat request names.
-func names(r *wire.Request, roomDefault string) (user, room string, ok bool) {
-	user, ok = name(r.Path[len(pathChat):])
-	if !ok {
-		return "", "", false
+// pathUser is the user that a path names. With authentication it is only compared with who the peer
+// proves to be, so it may be anything or empty.
+func (s *session) pathUser(raw string) (user string, ok bool) {
+	if s.lane.g.authority != nil {
+		return unescape(raw, auth.UserBytesMax)
 	}
+	return name(raw)
+}
+
+// roomOf is the room that a chat request names.
+func roomOf(r *wire.Request, byDefault string) (room string, ok bool) {
 	raw, found := queryValue(r.RawQuery, "room")
 	if !found {
-		return user, roomDefault, true
+		return byDefault, true
 	}
-	room, ok = name(raw)
-	return user, room, ok
+	return name(raw)
 }
 
 // name decodes and checks the name of a user or room.
 func name(raw string) (string, bool) {
-	n, ok := unescape(raw)
-	if !ok || len(n) == 0 || len(n) > nameMax {
+	n, ok := unescape(raw, nameMax)
+	if !ok || len(n) == 0 {
 		return "", false
 	}
 	for i := range len(n) {
@@ -170,13 +191,13 @@ func isNameByte(c byte) bool {
 		c == '_' || c == '.' || c == '-'
 }
 
-// unescape decodes percent-escapes, once. It copies, so that a name does not keep the whole request
-// alive.
-func unescape(raw string) (string, bool) {
-	if len(raw) > 3*nameMax {
+// unescape decodes percent-escapes, once, to at most bytesMax. It copies, so that a name does not
+// keep the whole request alive.
+func unescape(raw string, bytesMax int) (string, bool) {
+	if len(raw) > 3*bytesMax {
 		return "", false
 	}
-	b := make([]byte, 0, nameMax)
+	b := make([]byte, 0, min(len(raw), bytesMax))
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '%' {
 			b = append(b, raw[i])
@@ -192,7 +213,7 @@ func unescape(raw string) (string, bool) {
 		b = append(b, byte(hi<<4|lo))
 		i += 2
 	}
-	return string(b), true
+	return string(b), len(b) <= bytesMax
 }
 
 // unhex is the value of a hexadecimal digit, negative for any other byte.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sluice/gateway/hub"
+	"sluice/gateway/limits"
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
 	"sluice/poller"
@@ -20,6 +21,8 @@ type lane struct {
 	ping    []byte // payload of the newest ping of a read
 	free    []*handshake
 
+	explains limits.Bucket // of peers that are let in only to be told why they are not
+
 	// Messages of the read that is being handled. They are counted together: an atomic add for
 	// each would be a tenth of what a pipelined message costs.
 	texts, binaries, echoes uint64
@@ -28,6 +31,10 @@ type lane struct {
 const (
 	// scratchBytes is room for any frame that is put together in one piece.
 	scratchBytes = 4 << 10
+	// explainRate (per second) and explainBurst bound what AuthExplain costs: it is dearer than a
+	// plain refusal.
+	explainRate  = 20
+	explainBurst = 20
 	// freeHandshakes bounds the parsers a lane keeps for the next handshakes.
 	freeHandshakes = 256
 )
@@ -35,8 +42,9 @@ const (
 func newLane(g *Gateway, l poller.Loop, m *metrics.Shard) *lane {
 	return &lane{
 		g: g, loop: l, m: m,
-		scratch: make([]byte, 0, scratchBytes),
-		ping:    make([]byte, 0, wire.ControlPayloadMax),
+		explains: limits.NewBucket(explainRate, explainBurst),
+		scratch:  make([]byte, 0, scratchBytes),
+		ping:     make([]byte, 0, wire.ControlPayloadMax),
 	}
 }
 

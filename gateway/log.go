@@ -68,6 +68,16 @@ func (g *Gateway) logPanic(v any, stack []byte) {
 		slog.String("event", "panic"), slog.Any("panic", v), slog.String("stack", string(stack)))
 }
 
+// logKeys notes that the keys of an issuer could not be fetched.
+func (g *Gateway) logKeys(issuer string, err error) {
+	if err == nil {
+		return
+	}
+	g.logSampled(slog.LevelWarn, "keys", "keys of an issuer could not be fetched",
+		slog.String("event", "keys_failed"), slog.String("issuer", issuer),
+		slog.String("error", err.Error()))
+}
+
 // logRefused notes a handshake that was refused. Nothing of the request is logged: it may carry
 // secrets.
 func (g *Gateway) logRefused(s *session, r *wire.Refusal) {

@@ -28,6 +28,9 @@ func (s *session) message(ev wire.Event) {
 		s.lane.binaries++
 	}
 	s.messaged = s.lane.tick()
+	if s.proof != nil && s.tokenMessage(ev) {
+		return
+	}
 	if !s.echo && !s.allowMessage(ev) {
 		return
 	}
@@ -192,6 +195,9 @@ func (t *task) Run() {
 
 // work does on a worker what message does on the loop.
 func (s *session) work(op wire.Opcode, payload []byte) {
+	if s.proof != nil && s.workTokenMessage(payload) {
+		return
+	}
 	if s.echo {
 		s.echoLater(op, payload)
 		return

@@ -21,6 +21,7 @@ func (g *Gateway) newMetrics(loops int, version string) *metrics.Metrics {
 		Loops:         loops,
 		CloseReasons:  endLabels(),
 		RejectReasons: wire.ReasonNames(),
+		AuthVerdicts:  verdictLabels(),
 		Policies:      policyNames(),
 		SlowReasons:   slowReasonNames[:],
 		Version:       version,
@@ -77,7 +78,11 @@ func (g *Gateway) ready() []admin.Check {
 	if open, max := g.door.inside.Load(), g.door.max.Load(); open >= max {
 		capacity.Err = fmt.Errorf("%d of %d connections are open", open, max)
 	}
-	return []admin.Check{{Name: "loops", Err: g.live()}, drain, capacity}
+	checks := []admin.Check{{Name: "loops", Err: g.live()}, drain, capacity}
+	if a := g.authority; a != nil {
+		checks = append(checks, admin.Check{Name: "authentication", Err: a.setup.Ready()})
+	}
+	return checks
 }
 
 // snapshot is the state that a scrape shows beside the counters.
@@ -106,6 +111,14 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 	}
 	if g.codec != nil {
 		snap.CompressionMemory = g.codec.ContextBytes()
+	}
+	if a := g.authority; a != nil {
+		cache := a.setup.CacheStats()
+		snap.Auth = metrics.Auth{
+			Users: a.roster.len(), Verifying: int(a.pending.Load()),
+			CacheHits: cache.Hits, CacheMisses: cache.Misses,
+			Revocations: a.setup.Revocations().Len(),
+		}
 	}
 	if g.logDropped != nil {
 		snap.LogDropped = g.logDropped()

@@ -25,6 +25,13 @@ const (
 	endDrain
 	endShutdown
 	endError
+	endUnauthorized
+	endForbidden
+	endAuthTimeout
+	endAuthUnavailable
+	endExpired
+	endRevoked
+	endUserConnections
 	endReasons // how many there are
 )
 
@@ -56,6 +63,14 @@ var endings = [endReasons]ending{
 	endDrain:            {1012, "service restart", "drain"},
 	endShutdown:         {1001, "going away", "shutdown"},
 	endError:            {0, "", "socket_error"},
+	// 3000 and 3003 are Unauthorized and Forbidden in the registry of close codes.
+	endUnauthorized:    {3000, "unauthorized", "unauthorized"},
+	endForbidden:       {3003, "forbidden", "forbidden"},
+	endAuthTimeout:     {3000, "no token in time", "auth_timeout"},
+	endAuthUnavailable: {1013, "try again later", "auth_unavailable"},
+	endExpired:         {3000, "token expired", "token_expired"},
+	endRevoked:         {3000, "token revoked", "token_revoked"},
+	endUserConnections: {1008, "too many connections", "user_connections"},
 }
 
 func (r endReason) String() string { return endings[r].label }

@@ -15,6 +15,8 @@ var coldFields = map[string]bool{
 	"Echo": true, "RoomDefault": true,
 	"Compression": true, "CompressionLevel": true, "CompressionBytesMin": true,
 	"CompressionTakeover": true, "CompressionMemoryMax": true,
+	"AuthSources": true, "AuthJWT": true, "AuthIntrospection": true, "AuthHook": true,
+	"AuthSessions": true, "AuthCacheTTL": true,
 	"Pprof": true, "LogFormat": true,
 }
 
@@ -33,7 +35,7 @@ func Changes(old, new Config) []Change {
 	a, b := reflect.ValueOf(old), reflect.ValueOf(new)
 	for i := range a.NumField() {
 		x, y := a.Field(i).Interface(), b.Field(i).Interface()
-		if x != y {
+		if !reflect.DeepEqual(x, y) {
 			list = append(list, Change{a.Type().Field(i).Name, x, y})
 		}
 	}

@@ -18,7 +18,10 @@ type sessionState uint8
 const (
 	// stateHandshake: the request is being read; s.hs is set.
 	stateHandshake sessionState = iota
-	// stateOpen: messages flow. begin moves here.
+	// stateVerifying: a credential of the request is being verified; s.hs and s.proof are set.
+	// identify moves here.
+	stateVerifying
+	// stateOpen: messages flow, once the peer has proven who it is. accept moves here.
 	stateOpen
 	// stateLingering: our last word (a Close frame or a refusal) is queued and FIN follows it; what
 	// still arrives is thrown away, so that the peer gets to read it. linger moves here.
@@ -44,6 +47,7 @@ const (
 	holdInbox                    // the workers are behind with its messages
 	holdHub                      // the channel's subscribers are behind with its publications
 	holdBlocked                  // it does not read its answers
+	holdProof                    // the token in its first message is being verified
 )
 
 // pulse is where a heartbeat stands.
@@ -66,7 +70,8 @@ type session struct {
 
 	hs     *handshake
 	active *active
-	sub    *hub.Subscription // nil on /echo
+	sub    *hub.Subscription // nil on /echo, and until the peer is proven
+	proof  *proof            // nil without authentication
 	user   string
 	dec    wire.Decoder
 	comp   *deflate.Conn // nil without compression
@@ -99,6 +104,8 @@ func (s *session) OnData(p []byte) {
 	switch s.state {
 	case stateHandshake:
 		s.shake(p)
+	case stateVerifying:
+		s.refuse(wire.EarlyData)
 	case stateOpen:
 		s.receive(p)
 	case stateLingering:
@@ -138,6 +145,7 @@ func (s *session) OnClose(err error) {
 	if s.active != nil {
 		s.lane.g.workers.Discard(&s.active.inbox)
 	}
+	s.forgetProof()
 	s.releaseCompression()
 	s.dec.Release()
 	s.lane.closed(s)
@@ -304,7 +312,7 @@ func (s *session) end(why endReason) {
 // endWith is the one transition out of stateOpen. Only its first call counts.
 func (s *session) endWith(why endReason, code uint16, text string) {
 	if s.state != stateOpen {
-		if s.state == stateHandshake {
+		if s.state < stateOpen {
 			s.ended = why
 			s.conn.Close(nil)
 		}

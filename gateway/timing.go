@@ -48,7 +48,7 @@ func (s *session) OnTimer() {
 	s.wakes = 0
 	now := s.lane.tick()
 	switch s.state {
-	case stateHandshake:
+	case stateHandshake, stateVerifying:
 		if due(s.quit, now) {
 			s.handshakeTimeout()
 		}
@@ -80,6 +80,9 @@ func (s *session) checkOpen(now uint32) {
 	switch {
 	case due(s.quit, now):
 		s.end(endDrain)
+		return
+	case s.proof != nil && due(s.proof.deadline, now):
+		s.lapse()
 		return
 	case s.held == 0 && due(s.assembled, now):
 		s.end(endMessageTimeout)
@@ -133,6 +136,9 @@ func (s *session) schedule() {
 	consider(s.quit)
 	if s.state == stateOpen {
 		consider(s.beat)
+		if s.proof != nil {
+			consider(s.proof.deadline)
+		}
 		if s.held == 0 {
 			consider(s.assembled)
 			if idle := s.lane.cfg().IdleTimeout; idle > 0 {

@@ -194,11 +194,18 @@ func (a *app) getenv(name string) (value string) {
 type textFlag struct {
 	text string
 	kind string
+	list bool // each time that the flag is given adds to the text
 }
 
-func (f *textFlag) Set(s string) error { f.text = s; return nil }
-func (f *textFlag) String() string     { return f.text }
-func (f *textFlag) Type() string       { return f.kind }
+func (f *textFlag) Set(s string) error {
+	if f.list && f.text != "" {
+		s = f.text + " " + s
+	}
+	f.text = s
+	return nil
+}
+func (f *textFlag) String() string { return f.text }
+func (f *textFlag) Type() string   { return f.kind }
 
 const configFlag = "config"
 
@@ -206,7 +213,7 @@ const configFlag = "config"
 func addSettings(flags *pflag.FlagSet) {
 	flags.String(configFlag, "", "YAML file with the same keys as the flags")
 	for _, s := range settings.Table() {
-		f := flags.VarPF(&textFlag{kind: s.Arg}, s.Key, "", s.Help)
+		f := flags.VarPF(&textFlag{kind: s.Arg, list: s.List()}, s.Key, "", s.Help)
 		if s.Switch() {
 			f.NoOptDefVal = "true"
 		}

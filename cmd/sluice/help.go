@@ -90,6 +90,8 @@ func describe(s *settings.Setting) string {
 	def := s.Text(gateway.DefaultConfig())
 	switch {
 	case s.Zero == "", s.Zero == unlimited && def != "0":
+	case def == "" && s.List():
+		def = s.Zero
 	case def == "0":
 		def = "0 = " + s.Zero
 	case s.Kind() == "text":

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -135,7 +136,7 @@ func TestP07_reload(t *testing.T) {
 	if s.fake.failed != 2 {
 		t.Errorf("%d configurations noted as unreadable, want 2", s.fake.failed)
 	}
-	if s.fake.config != before || s.config != before || s.level.Level() != slog.LevelInfo {
+	if !reflect.DeepEqual(s.fake.config, before) || !reflect.DeepEqual(s.config, before) || s.level.Level() != slog.LevelInfo {
 		t.Error("a reload that was refused has changed something")
 	}
 

@@ -5,6 +5,7 @@ func families(cfg *Config) []family {
 	var all []family
 	for _, group := range [][]family{
 		connectionFamilies(cfg), messageFamilies(), compressionFamilies(), limitFamilies(cfg),
+		authFamilies(cfg),
 		broadcastFamilies(), loopFamilies(), workerFamilies(), processFamilies(cfg),
 	} {
 		all = append(all, group...)
@@ -137,6 +138,37 @@ func limitFamilies(cfg *Config) []family {
 		collect: sumEach(scopeNames[:], func(s *Shard, i int) *Counter {
 			return s.RateLimited(Scope(i))
 		}),
+	}}
+}
+
+func authFamilies(cfg *Config) []family {
+	return []family{{
+		name:   "auth_verdicts_total",
+		help:   "Credentials by what the verifiers said: accepted, or why not.",
+		labels: []string{"verdict"},
+		collect: sumEach(cfg.AuthVerdicts, func(s *Shard, i int) *Counter {
+			return s.Verdict(uint8(i))
+		}),
+	}, {
+		name:    "auth_verifying",
+		help:    "Credentials whose verification has not finished.",
+		collect: state(func(s *Snapshot) int { return s.Auth.Verifying }),
+	}, {
+		name:    "auth_cache_hits_total",
+		help:    "Credentials that the cache knew.",
+		collect: state(func(s *Snapshot) uint64 { return s.Auth.CacheHits }),
+	}, {
+		name:    "auth_cache_misses_total",
+		help:    "Credentials that the cache did not know.",
+		collect: state(func(s *Snapshot) uint64 { return s.Auth.CacheMisses }),
+	}, {
+		name:    "auth_users",
+		help:    "Users with a connection whose credential was accepted.",
+		collect: state(func(s *Snapshot) int { return s.Auth.Users }),
+	}, {
+		name:    "auth_revocations",
+		help:    "Revoked users and tokens that are remembered.",
+		collect: state(func(s *Snapshot) int { return s.Auth.Revocations }),
 	}}
 }
 

@@ -22,10 +22,11 @@ const (
 type Config struct {
 	// Loops is the number of event loops, so of shards; at least 1.
 	Loops int
-	// CloseReasons and RejectReasons are the labels of the reasons that Shard.Closed and
-	// Shard.Rejected count by, at most 32 each. Policies and SlowReasons are those of
+	// CloseReasons, RejectReasons and AuthVerdicts are the labels that Shard.Closed, Shard.Rejected
+	// and Shard.Verdict count by, at most 64 each. Policies and SlowReasons are those of
 	// Shard.SlowConsumer, at most 4 each.
 	CloseReasons, RejectReasons []string
+	AuthVerdicts                []string
 	Policies, SlowReasons       []string
 	// Version is the version of the program.
 	Version string
@@ -79,6 +80,7 @@ func (c *Config) check() {
 	}{
 		{"CloseReasons", c.CloseReasons, reasonsMax},
 		{"RejectReasons", c.RejectReasons, reasonsMax},
+		{"AuthVerdicts", c.AuthVerdicts, reasonsMax},
 		{"Policies", c.Policies, policies},
 		{"SlowReasons", c.SlowReasons, slowReasons},
 	} {

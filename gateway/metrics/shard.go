@@ -28,17 +28,19 @@ const (
 	ScopeAccept
 	ScopeAcceptIP
 	ScopeConnectionsIP
+	ScopeConnectionsUser
 	scopes
 )
 
 var scopeNames = [scopes]string{
 	ScopeMessage: "message", ScopeControl: "control", ScopeAccept: "accept",
 	ScopeAcceptIP: "accept_ip", ScopeConnectionsIP: "connections_ip",
+	ScopeConnectionsUser: "connections_user",
 }
 
 // Sizes of the fixed label sets that a Shard has room for.
 const (
-	reasonsMax  = 32
+	reasonsMax  = 64
 	policies    = 4
 	slowReasons = 4
 )
@@ -69,6 +71,7 @@ type Shard struct {
 
 	closed   [reasonsMax]Counter
 	rejected [reasonsMax]Counter
+	verdicts [reasonsMax]Counter
 	limited  [scopes]Counter
 	slow     [policies][slowReasons]Counter
 }
@@ -78,6 +81,9 @@ func (s *Shard) Closed(reason uint8) *Counter { return &s.closed[reason] }
 
 // Rejected counts refused handshakes, by the reason's place in Config.RejectReasons.
 func (s *Shard) Rejected(reason uint8) *Counter { return &s.rejected[reason] }
+
+// Verdict counts what became of credentials, by the place in Config.AuthVerdicts.
+func (s *Shard) Verdict(verdict uint8) *Counter { return &s.verdicts[verdict] }
 
 // RateLimited counts what a limit turned away.
 func (s *Shard) RateLimited(scope Scope) *Counter { return &s.limited[scope] }

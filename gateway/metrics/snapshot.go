@@ -9,6 +9,7 @@ type Snapshot struct {
 	Accept            Accept
 	Workers           Workers
 	Broadcasts        Broadcasts
+	Auth              Auth
 	CompressionMemory int64  // bytes set aside for the compression contexts of connections
 	LogDropped        uint64 // log lines lost since the start because the log could not keep up
 	Drain             DrainState
@@ -46,6 +47,15 @@ type Workers struct {
 type Broadcasts struct {
 	Channels int // that have a subscriber
 	Waiting  int // bytes of publications that no loop has delivered yet
+}
+
+// Auth describes the verification of credentials.
+type Auth struct {
+	Users       int    // with a proven connection
+	Verifying   int    // credentials whose verification has not finished
+	CacheHits   uint64 // since the start
+	CacheMisses uint64 // since the start
+	Revocations int    // that are remembered
 }
 
 // DrainState is how far a gateway has been taken out of service.

@@ -264,7 +264,7 @@ func TestH11EarlyDataIsNotConsumed(t *testing.T) {
 func TestRefusalIsACompleteResponse(t *testing.T) {
 	for _, r := range []*Refusal{
 		BadRequest, otherVersion, badMethod, headTooLarge, badHTTP,
-		{Status: 401, Reason: ReasonUnauthorized}, {Status: 429, Reason: ReasonRateLimited, RetryAfter: 7},
+		{Status: 401, Reason: ReasonUnauthorized, Challenge: "Bearer"}, {Status: 429, Reason: ReasonRateLimited, RetryAfter: 7},
 		{Status: 503, Reason: ReasonCapacity, RetryAfter: 30},
 	} {
 		raw := AppendRefusal(nil, r)
@@ -284,7 +284,7 @@ func TestRefusalIsACompleteResponse(t *testing.T) {
 		case 405:
 			want["Allow"] = "GET"
 		case 401:
-			want["Www-Authenticate"] = `Bearer error="invalid_token"`
+			want["Www-Authenticate"] = r.Challenge
 		case 429, 503:
 			want["Retry-After"] = fmt.Sprint(r.RetryAfter)
 		}

@@ -28,6 +28,7 @@ const (
 	ReasonOrigin
 	ReasonUnauthorized
 	ReasonForbidden
+	ReasonAuthUnavailable
 	ReasonCapacity
 	ReasonRateLimited
 	ReasonDraining
@@ -42,8 +43,9 @@ var reasonNames = [reasons]string{
 	ReasonProtocols: "subprotocols", ReasonExtensions: "extensions",
 	ReasonEarlyData: "early_data", ReasonNotFound: "not_found", ReasonBadName: "bad_name",
 	ReasonOrigin: "origin", ReasonUnauthorized: "unauthorized", ReasonForbidden: "forbidden",
-	ReasonCapacity: "capacity", ReasonRateLimited: "rate_limited", ReasonDraining: "draining",
-	ReasonTimeout: "timeout",
+	ReasonAuthUnavailable: "auth_unavailable",
+	ReasonCapacity:        "capacity", ReasonRateLimited: "rate_limited",
+	ReasonDraining: "draining", ReasonTimeout: "timeout",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
@@ -56,6 +58,9 @@ func ReasonNames() []string { return append([]string(nil), reasonNames[:]...) }
 type Refusal struct {
 	Status int
 	Reason Reason
+	// Challenge is the value of WWW-Authenticate, a text of the server's own; empty for none. A 401
+	// must have one, RFC 9110 section 15.5.2.
+	Challenge string
 	// RetryAfter asks the peer to come back after so many seconds; 0 says nothing.
 	RetryAfter int
 }
@@ -103,8 +108,10 @@ func AppendRefusal(dst []byte, r *Refusal) []byte {
 		dst = append(dst, ", Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"...)
 	case http.StatusMethodNotAllowed:
 		dst = append(dst, "\r\nAllow: GET"...)
-	case http.StatusUnauthorized:
-		dst = append(dst, "\r\nWWW-Authenticate: Bearer error=\"invalid_token\""...)
+	}
+	if r.Challenge != "" {
+		dst = append(dst, "\r\nWWW-Authenticate: "...)
+		dst = append(dst, r.Challenge...)
 	}
 	if r.RetryAfter > 0 {
 		dst = append(dst, "\r\nRetry-After: "...)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -14,8 +16,8 @@ import (
 // fileBytesMax bounds a configuration file. A valid one is a few kilobytes.
 const fileBytesMax = 1 << 20
 
-// readFile reads the values of a YAML file, a flat mapping of keys to single values.
-func readFile(path string) ([]raw, error) {
+// readFile reads the values of a YAML file, a flat mapping of keys to single values or lists.
+func readFile(path string, table []Setting) ([]raw, error) {
 	data, err := readBounded(path)
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func readFile(path string) ([]raw, error) {
 			continue
 		}
 		lines[k.Value] = k.Line
-		text, err := scalar(v)
+		text, err := value(v, isList(table, k.Value))
 		if err != nil {
 			errs = append(errs, &Error{k.Value, at(k), err.Error()})
 			continue
@@ -102,6 +104,29 @@ func invalidYAML(path string, err error) error {
 		}
 	}
 	return fmt.Errorf("%s: the file is not valid YAML: %s", where, text)
+}
+
+func isList(table []Setting, key string) bool {
+	return slices.ContainsFunc(table, func(s Setting) bool { return s.Key == key && s.List() })
+}
+
+// value is a single value, or the items of a list with a space between them.
+func value(n *yaml.Node, list bool) (string, error) {
+	if n.Kind != yaml.SequenceNode || !list {
+		return scalar(n)
+	}
+	items := make([]string, len(n.Content))
+	for i, item := range n.Content {
+		text, err := scalar(item)
+		if err != nil {
+			return "", err
+		}
+		if len(strings.Fields(text)) != 1 {
+			return "", fmt.Errorf("%q is no item of a list: it must be one word", text)
+		}
+		items[i] = text
+	}
+	return strings.Join(items, " "), nil
 }
 
 // scalar is a value as it is written, whatever type YAML takes it for.

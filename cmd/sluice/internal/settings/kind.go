@@ -31,6 +31,7 @@ func rateKind() kind     { return kind{"rate", parseRate, formatRate} }
 func durationKind() kind { return kind{"duration", parseDuration, formatDuration} }
 func switchKind() kind   { return kind{"switch", parseSwitch, formatSwitch} }
 func levelKind() kind    { return kind{"level", parseLevel, formatLevel} }
+func listKind() kind     { return kind{"list", parseList, formatList} }
 
 // set puts a parsed value into a field. It fails if the type of the field has no room for it.
 func set(field reflect.Value, v any) error {
@@ -184,6 +185,17 @@ func parseSwitch(s string) (any, error) {
 }
 
 func formatSwitch(v any) string { return strconv.FormatBool(v.(bool)) }
+
+// parseList reads items with white space between them: so they are written in one text, and several
+// flags or the items of a YAML sequence are joined like this.
+func parseList(s string) (any, error) {
+	if items := strings.Fields(s); len(items) > 0 {
+		return items, nil
+	}
+	return []string(nil), nil
+}
+
+func formatList(v any) string { return strings.Join(v.([]string), " ") }
 
 func parseLevel(s string) (any, error) {
 	switch strings.ToLower(strings.TrimSpace(s)) {

@@ -55,7 +55,7 @@ func Load(src Sources) (*Values, error) {
 	var errs []error
 	var values []raw
 	if v.File != "" {
-		fromFile, err := readFile(v.File)
+		fromFile, err := readFile(v.File, table)
 		values, errs = fromFile, appendJoined(errs, err)
 	}
 	errs = append(errs, envErrs...)

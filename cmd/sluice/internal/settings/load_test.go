@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -116,7 +117,7 @@ func TestFilesWithoutSettings(t *testing.T) {
 		"empty": "", "comments": "# listen: :1\n", "separator": "---\n", "null": "null\n",
 	} {
 		v, err := Load(Sources{File: writeFile(t, content)})
-		if err != nil || v.Config != gateway.DefaultConfig() {
+		if err != nil || !reflect.DeepEqual(v.Config, gateway.DefaultConfig()) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -156,7 +157,7 @@ func TestVariablesOfKubernetesAreIgnored(t *testing.T) {
 		"SLUICE_ADMIN_PORT_9090_TCP_ADDR=10.0.0.2",
 		"SLUICED=not ours", "PATH=/bin",
 	}})
-	if err != nil || v.Config != gateway.DefaultConfig() {
+	if err != nil || !reflect.DeepEqual(v.Config, gateway.DefaultConfig()) {
 		t.Errorf("%+v, %v", v.Config, err)
 	}
 }

@@ -65,7 +65,7 @@ func (s *Setting) comment() string {
 	text := strings.ToUpper(s.Help[:1]) + s.Help[1:]
 	if s.Zero != "" {
 		empty := "0"
-		if s.Kind() == "text" {
+		if s.Kind() == "text" || s.List() {
 			empty = `""`
 		}
 		text += "; " + empty + " = " + s.Zero

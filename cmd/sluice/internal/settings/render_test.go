@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -78,7 +79,7 @@ func TestWriteYAML(t *testing.T) {
 		again, err := Load(Sources{File: writeFile(t, content)})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
-		} else if again.Config != v.Config {
+		} else if !reflect.DeepEqual(again.Config, v.Config) {
 			t.Errorf("%s reads as %+v, want %+v", name, again.Config, v.Config)
 		}
 		if n := again.Count(FromFile); name == "uncommented" && n != len(Table()) {

@@ -34,7 +34,10 @@ func (s *Setting) Hot() bool { return !gateway.NeedsRestart(s.Field) }
 // Switch reports whether the setting is either true or false.
 func (s *Setting) Switch() bool { return s.kind.name == "switch" }
 
-// Kind names how the value is written: text, count, size, rate, duration, switch or level.
+// List reports whether the setting may be given several times, each adding to the list.
+func (s *Setting) List() bool { return s.kind.name == "list" }
+
+// Kind names how the value is written: text, count, size, rate, duration, switch, level or list.
 func (s *Setting) Kind() string { return s.kind.name }
 
 // Format writes a value of the setting such that every source reads the same value back.
@@ -69,6 +72,7 @@ const (
 	groupNetwork     = "Network"
 	groupConnections = "Connections"
 	groupHandshake   = "Handshake"
+	groupAuth        = "Authentication"
 	groupMessages    = "Messages"
 	groupSlow        = "Slow consumers"
 	groupHeartbeat   = "Heartbeat"
@@ -82,7 +86,7 @@ const (
 func Table() []Setting {
 	var all []Setting
 	for _, group := range [][]Setting{
-		listenSettings(), messageSettings(), sessionSettings(), serviceSettings(),
+		listenSettings(), authSettings(), messageSettings(), sessionSettings(), serviceSettings(),
 	} {
 		all = append(all, group...)
 	}
@@ -125,6 +129,31 @@ func listenSettings() []Setting {
 			"largest header of a request", "", false, sizeKind()},
 		{"max-headers", "HeadersMax", groupHandshake, "n",
 			"most header fields of a request", "", false, countKind()},
+	}
+}
+
+func authSettings() []Setting {
+	return []Setting{
+		{"auth-jwt", "AuthJWT", groupAuth, "spec",
+			"tokens: issuer=,audience=,jwks=URL or key=@FILE", "none", true, listKind()},
+		{"auth-introspection", "AuthIntrospection", groupAuth, "spec",
+			"ask OAuth at url=,client-id=,client-secret=@FILE", "none", false, listKind()},
+		{"auth-hook", "AuthHook", groupAuth, "spec",
+			"ask your service at url=,secret=@FILE,headers=", "none", false, listKind()},
+		{"auth-sessions", "AuthSessions", groupAuth, "spec",
+			"look into Redis at addr=,prefix=,password=@FILE", "none", false, listKind()},
+		{"auth-sources", "AuthSources", groupAuth, "list",
+			"header, cookie:NAME, query:NAME, subprotocol, message", "", false, listKind()},
+		{"auth-cache", "AuthCacheTTL", groupAuth, "time",
+			"how long a good token is not verified again", "off", false, durationKind()},
+		{"auth-timeout", "AuthTimeout", groupAuth, "time",
+			"for the first message with a token", "", false, durationKind()},
+		{"auth-grace", "AuthGrace", groupAuth, "time",
+			"how long a connection outlives its token", "", false, durationKind()},
+		{"auth-explain", "AuthExplain", groupAuth, "",
+			"close with the reason instead of 401, for browsers", "", false, switchKind()},
+		{"max-user-connections", "ConnectionsPerUserMax", groupAuth, "n",
+			"connections of one user", "unlimited", false, countKind()},
 	}
 }
 

@@ -86,6 +86,7 @@ func samples(s Setting) [3]string {
 		"rate":     {"5", "6/s", "0.7k/s"},
 		"duration": {"11s", "1m2s", "1300ms"},
 		"level":    {"debug", "warn", "ERROR"},
+		"list":     {"cookie:a", "cookie:a  query:b", "key=@a,user=b+c"},
 	}
 	if v, ok := special[s.Key]; ok {
 		return v

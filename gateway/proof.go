@@ -1,0 +1,297 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sluice/gateway/auth"
+	"sluice/gateway/metrics"
+	"sluice/gateway/wire"
+)
+
+// ErrNoAuthentication is returned by Revoke if nobody has to show a credential.
+var ErrNoAuthentication = errors.New("gateway: authentication is not configured")
+
+// proof is who the peer of a session has proven to be. A session without authentication has none.
+// It belongs to the loop, but for pending.
+type proof struct {
+	proven   bool
+	id       auth.Identity // zero until proven
+	claimed  string        // the user that the path names; empty if it names none
+	room     string        // where the session goes once it is proven
+	protocol string        // to select in the answer to the handshake
+	deadline uint32        // in ticks: of the token to come, or of the identity; 0 for none
+
+	// pending is the credential that is being verified, nil for none. Any goroutine may set it.
+	pending atomic.Pointer[verification]
+}
+
+// identify finds out who asks for an endpoint, and lets the peer in. claimed is the user in the
+// path, empty if there is none; room is empty for an echo.
+func (s *session) identify(r *wire.Request, claimed, room string) {
+	a := s.lane.g.authority
+	if a == nil {
+		s.user = claimed
+		s.accept(r, room)
+		return
+	}
+	s.proof = &proof{claimed: claimed, room: room}
+	if slices.Contains(r.Protocols, auth.BearerProtocol) {
+		s.proof.protocol = auth.BearerProtocol // browsers insist on one of those that they offered
+	}
+	asked := request(r, s.conn.RemoteAddr().Addr())
+	c, ok, err := a.setup.Extract(asked)
+	switch {
+	case err != nil:
+		s.deny(err)
+		return
+	case !ok && a.setup.FromMessage():
+		s.proof.deadline = s.lane.tick() + ticks(s.lane.cfg().AuthTimeout)
+		s.accept(r, room)
+		return
+	case !ok && !a.setup.Anonymous():
+		s.deny(auth.Refuse(auth.ReasonMissing))
+		return
+	case !ok:
+		c.Request = asked
+	}
+	s.state = stateVerifying
+	s.quit = s.lane.tick() + ticks(s.lane.cfg().HandshakeTimeout)
+	s.schedule()
+	if err := s.verify(c); err != nil {
+		s.deny(err)
+	}
+}
+
+// judged acts on what the verifiers said.
+func (s *session) judged(v *verification) {
+	p := s.proof
+	if !p.pending.CompareAndSwap(v, nil) || s.state != stateVerifying && s.state != stateOpen {
+		return
+	}
+	err := v.err
+	if err == nil {
+		err = s.admits(&v.id)
+	}
+	switch {
+	case err != nil && p.proven && errors.Is(err, auth.ErrUnavailable):
+		s.countVerdict(err) // what was proven before holds until it ends
+	case err != nil:
+		s.deny(err)
+	case p.proven:
+		s.countVerdict(nil)
+		s.lane.g.authority.roster.renew(s, &v.id)
+		s.keep(v.id)
+		s.checkRevoked()
+	default:
+		s.prove(v.id)
+	}
+}
+
+// admits checks what an identity may do here. A name with the separator in it would be mistaken for
+// another user by who reads "name: text".
+func (s *session) admits(id *auth.Identity) error {
+	p := s.proof
+	switch {
+	case p.claimed != "" && p.claimed != id.User,
+		p.proven && p.id.User != id.User,
+		!s.echo && strings.Contains(id.User, chatSeparator),
+		!s.echo && !id.MayJoin(p.room):
+		return auth.Refuse(auth.ReasonForbidden)
+	}
+	return nil
+}
+
+// prove lets a peer in that has proven who it is.
+func (s *session) prove(id auth.Identity) {
+	p := s.proof
+	if !s.lane.g.authority.roster.add(s, &id, s.lane.cfg().ConnectionsPerUserMax) {
+		s.lane.m.RateLimited(metrics.ScopeConnectionsUser).Inc()
+		if s.state == stateOpen {
+			s.end(endUserConnections)
+			return
+		}
+		s.refuse(&wire.Refusal{Status: 429, Reason: wire.ReasonRateLimited})
+		return
+	}
+	s.countVerdict(nil)
+	p.proven, s.user = true, id.User
+	s.keep(id)
+	if s.state == stateVerifying {
+		s.accept(s.hs.parser.Request(), p.room)
+	} else {
+		s.join(p.room)
+		s.release(holdProof)
+	}
+	s.checkRevoked()
+}
+
+// keep takes over an identity and its end. The leeway lets a client refresh in the last moment.
+func (s *session) keep(id auth.Identity) {
+	p := s.proof
+	p.id, p.deadline = id, 0
+	if !id.Expires.IsZero() {
+		left := max(time.Until(id.Expires)+s.lane.cfg().AuthGrace, 0)
+		p.deadline = s.lane.tick() + ticks(min(left, math.MaxInt32*time.Millisecond))
+	}
+	s.schedule()
+}
+
+// checkRevoked closes a hole: what was revoked after it was verified and before it was on the
+// roster.
+func (s *session) checkRevoked() {
+	if s.lane.g.authority.setup.Revocations().Check(&s.proof.id) != nil {
+		s.end(endRevoked)
+	}
+}
+
+// lapse ends a session whose proof did not come, or has ended.
+func (s *session) lapse() {
+	switch p := s.proof; {
+	case p.proven:
+		s.end(endExpired)
+	case p.pending.Load() != nil:
+		s.end(endAuthUnavailable)
+	default:
+		s.end(endAuthTimeout)
+	}
+}
+
+// forgetProof ends what is under way for a session that has ended.
+func (s *session) forgetProof() {
+	if s.proof == nil {
+		return
+	}
+	if v := s.proof.pending.Swap(nil); v != nil {
+		v.cancel()
+	}
+	if s.proof.proven {
+		s.lane.g.authority.roster.remove(s, s.proof.id.User)
+	}
+}
+
+// tokenMessage takes a message that is a token: the first one must be, a later one renews the
+// identity and goes to nobody else. It reports whether the message has been dealt with.
+func (s *session) tokenMessage(ev wire.Event) bool {
+	p := s.proof
+	if p.proven {
+		return !ev.Compressed && !s.echo && s.renewal(ev.Payload, s.end)
+	}
+	s.hold(holdProof)
+	p.deadline = s.lane.tick() + ticks(s.lane.cfg().HandshakeTimeout)
+	s.schedule()
+	switch {
+	case ev.Op != wire.OpText:
+		s.end(endUnauthorized)
+	case ev.Compressed:
+		s.enqueue(newTask(s, ev))
+	default:
+		s.present(ev.Payload, s.end)
+	}
+	return true
+}
+
+// workTokenMessage is tokenMessage for a message that has been inflated, on a worker.
+func (s *session) workTokenMessage(payload []byte) bool {
+	end := func(why endReason) { s.endFromWorker(why, 0) }
+	if s.proof.proven {
+		return !s.echo && s.renewal(payload, end)
+	}
+	s.present(payload, end)
+	return true
+}
+
+// present has the token of a first message verified.
+func (s *session) present(payload []byte, end func(endReason)) {
+	c, err := auth.ParseFirstMessage(payload)
+	if err == nil {
+		err = s.verify(c)
+	}
+	if err != nil {
+		s.countVerdict(err)
+		end(endOf(err))
+	}
+}
+
+// renewal has a token verified, if a text is one. It must not reach others even if it is broken.
+func (s *session) renewal(payload []byte, end func(endReason)) bool {
+	if len(payload) == 0 || payload[0] != '{' || !bytes.Contains(payload, []byte(`"token"`)) {
+		return false
+	}
+	c, err := auth.ParseFirstMessage(payload)
+	if e := (*auth.Error)(nil); errors.As(err, &e) && e.Reason == auth.ReasonRequest {
+		return false // a text that happens to look like one
+	}
+	if err == nil {
+		err = s.verify(c)
+	}
+	if err != nil && !errors.Is(err, auth.ErrUnavailable) {
+		s.countVerdict(err)
+		end(endOf(err))
+	}
+	return true
+}
+
+// deny ends a session that is not let in: with the answer to its handshake, or with a Close frame.
+func (s *session) deny(err error) {
+	s.countVerdict(err)
+	if s.state == stateOpen {
+		s.end(endOf(err))
+		return
+	}
+	e := auth.Unavailable(err)
+	refusal := &wire.Refusal{
+		Status: e.Status(), Reason: refusalReason(e), Challenge: e.Challenge(),
+		RetryAfter: int((e.RetryAfter + time.Second - 1) / time.Second),
+	}
+	if !s.lane.cfg().AuthExplain || !s.lane.explains.Allow(s.lane.loop.Now()) {
+		s.refuse(refusal)
+		return
+	}
+	// A browser hides the answer to a handshake from its scripts, but not a close code.
+	s.lane.m.Rejected(uint8(refusal.Reason)).Inc()
+	s.lane.g.logRefused(s, refusal)
+	s.accept(s.hs.parser.Request(), "")
+	s.end(endOf(err))
+}
+
+// countVerdict counts what was said of a credential.
+func (s *session) countVerdict(err error) {
+	if err == nil {
+		s.lane.m.Verdict(0).Inc()
+		return
+	}
+	s.lane.m.Verdict(1 + uint8(auth.Unavailable(err).Reason)).Inc()
+}
+
+// verdictLabels are those of countVerdict.
+func verdictLabels() []string { return append([]string{"accepted"}, auth.ReasonNames()...) }
+
+// refusalReason is the reason by which a refusal is counted among those of handshakes.
+func refusalReason(e *auth.Error) wire.Reason {
+	switch e.Status() {
+	case 403:
+		return wire.ReasonForbidden
+	case 429:
+		return wire.ReasonRateLimited
+	case 503:
+		return wire.ReasonAuthUnavailable
+	}
+	return wire.ReasonUnauthorized
+}
+
+// endOf is how a session ends that an error concerns.
+func endOf(err error) endReason {
+	switch {
+	case errors.Is(err, auth.ErrForbidden):
+		return endForbidden
+	case errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrLimited):
+		return endAuthUnavailable
+	}
+	return endUnauthorized
+}
