@@ -34,7 +34,14 @@ func quick() Config {
 
 func serve(t *testing.T, cfg Config) *Gateway {
 	t.Helper()
-	g, err := New(cfg, Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	return serveLogged(t, cfg, io.Discard)
+}
+
+// serveLogged is serve with a log of everything.
+func serveLogged(t *testing.T, cfg Config, log io.Writer) *Gateway {
+	t.Helper()
+	g, err := New(cfg, Options{Logger: slog.New(slog.NewJSONHandler(log,
+		&slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}

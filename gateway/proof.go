@@ -220,7 +220,8 @@ func (s *session) present(payload []byte, end func(endReason)) {
 
 // renewal has a token verified, if a text is one. It must not reach others even if it is broken.
 func (s *session) renewal(payload []byte, end func(endReason)) bool {
-	if len(payload) == 0 || payload[0] != '{' || !bytes.Contains(payload, []byte(`"token"`)) {
+	if len(payload) > auth.TokenBytesMax || !bytes.HasPrefix(payload, []byte("{")) ||
+		!bytes.Contains(payload, []byte(`"token"`)) {
 		return false
 	}
 	c, err := auth.ParseFirstMessage(payload)

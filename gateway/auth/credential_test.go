@@ -131,7 +131,7 @@ func TestParseFirstMessage(t *testing.T) {
 		{"A06_duplicate", `{"token":"abc","token":"def"}`, ReasonRequest},
 		{"A06_trailing", `{"token":"abc"}{}`, ReasonRequest},
 		{"missing", `{"token":""}`, ReasonMissing},
-		{"space", `{"token":"a b"}`, ReasonRequest},
+		{"space", `{"token":"a b"}`, ReasonMalformed},
 		{"A06_too_long", `{"token":"` + strings.Repeat("a", TokenBytesMax+1) + `"}`,
 			ReasonTooLarge},
 		{"A06_1MB", strings.Repeat(" ", 1<<20), ReasonTooLarge},

@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 )
 
@@ -11,7 +12,7 @@ const depthMax = 16
 
 // ParseFirstMessage takes the credential out of a first text message, {"token":"..."}. Nothing else
 // may be in it. The caller has bounded its size by the size of any message; the token has its own
-// bound.
+// bound. ReasonRequest is for what is no such message at all: it has no token in it.
 func ParseFirstMessage(payload []byte) (Credential, error) {
 	if len(payload) > TokenBytesMax+64 {
 		return Credential{}, Refuse(ReasonTooLarge)
@@ -22,6 +23,9 @@ func ParseFirstMessage(payload []byte) (Credential, error) {
 		return Credential{}, Refuse(ReasonRequest)
 	}
 	if err := checkToken(token); err != nil {
+		if e := (*Error)(nil); errors.As(err, &e) && e.Reason == ReasonRequest {
+			return Credential{}, Refuse(ReasonMalformed)
+		}
 		return Credential{}, err
 	}
 	return Credential{Token: Secret(token), Kind: KindMessage}, nil
