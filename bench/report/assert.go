@@ -176,6 +176,25 @@ func (r *Result) Assert(checks []Check) {
 	}
 }
 
+// shown is the figure of an assertion as people read it.
+func (a Assertion) shown() string {
+	if m := assertion.FindStringSubmatch(a.Text); m != nil && isLatency(m[1]) {
+		return duration(a.Actual)
+	}
+	return number(a.Actual)
+}
+
+// isLatency reports whether a figure is a time.
+func isLatency(figure string) bool {
+	_, name := split(figure)
+	for _, q := range quantiles {
+		if q.name == name {
+			return true
+		}
+	}
+	return false
+}
+
 func compare(v float64, operator string, bound float64) bool {
 	switch operator {
 	case "<":

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,10 +15,14 @@ type Row struct {
 	Base, Other float64
 }
 
-// Change is by how much the figure differs, in percent of the base; 0 if the base is 0.
+// Change is by how much the figure differs, in percent of the base. What there was none of in the
+// base has grown without bound.
 func (r Row) Change() float64 {
-	if r.Base == 0 {
+	switch {
+	case r.Base == r.Other:
 		return 0
+	case r.Base == 0:
+		return math.Inf(1)
 	}
 	return 100 * (r.Other - r.Base) / r.Base
 }
@@ -61,13 +66,12 @@ func (c Comparison) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "%-22s %16s %16s %10s\n", "", "base", "other", "change")
 	for _, r := range c.Rows {
 		show := number
-		if _, quantile := split(r.Name); quantile != r.Name || strings.HasPrefix(r.Name, "p") ||
-			r.Name == "mean" || r.Name == "max" {
+		if isLatency(r.Name) {
 			show = duration
 		}
-		change := ""
-		if r.Base != 0 {
-			change = fmt.Sprintf("%+.1f %%", r.Change())
+		change := fmt.Sprintf("%+.1f %%", r.Change())
+		if r.Change() > 1e6 {
+			change = "new"
 		}
 		fmt.Fprintf(&b, "%-22s %16s %16s %10s\n", r.Name, show(r.Base), show(r.Other), change)
 	}

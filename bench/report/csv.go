@@ -13,7 +13,9 @@ import (
 // WriteCSV writes the series, a line a second.
 func (r *Result) WriteCSV(to io.Writer) error {
 	w := csv.NewWriter(to)
-	w.Write([]string{"at_s", "connections", "sent", "received", "errors", "p50_us", "p99_us", "max_us"})
+	w.Write([]string{
+		"at_s", "connections", "sent", "received", "errors", "p50_us", "p99_us", "max_us",
+	})
 	for _, p := range r.Series {
 		w.Write([]string{
 			fmt.Sprintf("%.3f", p.At), fmt.Sprint(p.Connections), fmt.Sprint(p.Sent),

@@ -112,22 +112,25 @@ func (r *Result) facts() []fact {
 	if r.Plan.OpenLoop {
 		list = append(list, fact{"planned", number(r.Plan.Rate) + "/s"})
 	} else {
-		list = append(list, fact{"closed loop", fmt.Sprintf("%d in flight", max(r.Plan.InFlight, 1))})
+		inFlight := fmt.Sprintf("%d in flight", max(r.Plan.InFlight, 1))
+		list = append(list, fact{"closed loop", inFlight})
 	}
 	if d := r.Delivery; d != nil {
 		list = append(list, fact{"delivered", of(d.Received, d.Expected)},
 			fact{"lost, repeated", number(float64(d.Lost)) + ", " + number(float64(d.Repeated))},
-			fact{"reordered, changed", number(float64(d.Reorder)) + ", " + number(float64(d.Broken))})
+			fact{"reordered", number(float64(d.Reorder))},
+			fact{"changed", number(float64(d.Broken))})
 	}
 	if s := r.Server; s != nil {
 		list = append(list, fact{"server CPU", fmt.Sprintf("%.2f us per message", s.CPUPerMessage)},
-			fact{"server memory", bytes(s.RSS)})
+			fact{"server memory", memory(s.RSS)})
 		if s.RSSPerConn > 0 {
-			list = append(list, fact{"server memory", fmt.Sprintf("%.0f B per connection", s.RSSPerConn)})
+			slope := fmt.Sprintf("%.0f B per connection", s.RSSPerConn)
+			list = append(list, fact{"server memory", slope})
 		}
 	}
 	list = append(list, fact{"generator", fmt.Sprintf("%.0f %% of its CPU, %s", 100*g.CPUShare,
-		bytes(g.RSS))})
+		memory(g.RSS))})
 	if g.SendLag != nil {
 		list = append(list, fact{"send lag p99", duration(g.SendLag.P99)})
 	}

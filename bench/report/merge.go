@@ -26,7 +26,8 @@ func Merge(results []*Result) (*Result, error) {
 	var lag *hdrhistogram.Histogram
 	for _, r := range results {
 		if r.Scenario != all.Scenario {
-			return nil, fmt.Errorf("merge: %s and %s are different scenarios", all.Scenario, r.Scenario)
+			return nil, fmt.Errorf("merge: %s and %s are different scenarios", all.Scenario,
+				r.Scenario)
 		}
 		all.addPlan(r)
 		all.addSeries(r.Series)

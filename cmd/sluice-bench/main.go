@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,9 @@ const (
 	exitAssertion   = 99  // an assertion was not met
 	exitInterrupted = 130 // by a signal; what there was has been reported
 )
+
+// helpColumns is how wide help is.
+const helpColumns = 80
 
 // usageError is an error of somebody who wrote something wrong.
 type usageError struct{ error }
@@ -80,8 +84,10 @@ func rootCommand() *cobra.Command {
 	}
 	group("scenario", echoCommand(), fanoutCommand(), idleCommand(), slowCommand(), stormCommand(),
 		soakCommand(), searchCommand())
-	group("result", compareCommand(), mergeCommand())
+	group("result", compareCommand(), mergeCommand(), schemaCommand())
 	group("machine", calibrateCommand(), figuresCommand(), floorCommand())
 	root.AddCommand(workerCommand())
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages",
+		fmt.Sprintf(".FlagUsagesWrapped %d", helpColumns)))
 	return root
 }
