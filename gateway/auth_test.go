@@ -48,6 +48,7 @@ func sign(t *testing.T, claims jwt.MapClaims) string {
 func guarded(t *testing.T, cfg *Config) {
 	cfg.AuthJWT = []string{"alg=HS256,rooms=rooms,key=" + secretFile(t, signingKey)}
 	cfg.AuthSources = []string{"header", "cookie:session", "query:token", "subprotocol", "message"}
+	cfg.Origins = []string{"https://good.com"}
 }
 
 func onEachGuarded(t *testing.T, change func(*Config), test func(t *testing.T, g *Gateway)) {
@@ -83,7 +84,7 @@ func TestTokenComesFromEverySource(t *testing.T) {
 		listener, _ := dialWebSocket(t, g, "/chat/bob", bearer(sign(t, jwt.MapClaims{"sub": "bob"})))
 		for _, r := range []struct{ name, target, header string }{
 			{"header", "/chat/ann", bearer(good)},
-			{"cookie", "/chat/ann", "Cookie: a=b; session=" + good},
+			{"cookie", "/chat/ann", "Origin: https://good.com\r\nCookie: a=b; session=" + good},
 			{"A10_query", "/chat/ann?token=" + good, "X: y"},
 			{"subprotocol", "/chat/ann", "Sec-WebSocket-Protocol: bearer, " + good},
 			{"no_name_in_path", "/chat/", bearer(good)},
@@ -172,6 +173,14 @@ func TestHandshakeRefusals(t *testing.T) {
 					`Bearer error="invalid_token"`},
 				{"A01_none", "/chat/ann", bearer("eyJhbGciOiJub25lIn0.e30."), 401,
 					`Bearer error="invalid_token"`},
+				{"H17_foreign_page", "/chat/ann",
+					"Origin: https://evil.com\r\nCookie: session=" + sign(t, jwt.MapClaims{"sub": "ann"}),
+					403, ""},
+				{"H17_no_origin", "/chat/ann",
+					"Cookie: session=" + sign(t, jwt.MapClaims{"sub": "ann"}), 403, ""},
+				{"H16_foreign_page_with_token", "/chat/ann",
+					"Origin: https://evil.com\r\n" + bearer(sign(t, jwt.MapClaims{"sub": "ann"})),
+					403, ""},
 				{"two_cookies", "/chat/ann", "Cookie: session=a; session=b", 400,
 					`Bearer error="invalid_request"`},
 				{"other_name", "/chat/bob", bearer(sign(t, jwt.MapClaims{"sub": "ann"})), 403,
@@ -427,7 +436,11 @@ func TestAuthenticationThatCannotStart(t *testing.T) {
 		"inline_secret": {func(c *Config) { c.AuthJWT = []string{"alg=HS256,key=hunter2"} },
 			"key must be a file"},
 		"no_source": {func(c *Config) { guarded(t, c); c.AuthSources = nil }, "auth-sources"},
-		"typo":      {func(c *Config) { c.AuthJWT = []string{"isuer=a"} }, `there is no "isuer"`},
+		"H17_cookie_without_origins": {func(c *Config) { guarded(t, c); c.Origins = nil },
+			"list the origins"},
+		"origin_with_path": {func(c *Config) { c.Origins = []string{"https://a.com/x"} },
+			"is not an origin"},
+		"typo": {func(c *Config) { c.AuthJWT = []string{"isuer=a"} }, `there is no "isuer"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := quick()

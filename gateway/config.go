@@ -87,6 +87,10 @@ type Config struct {
 	// IdleTimeout closes a connection that sent no message for so long; 0 means never. Hot.
 	IdleTimeout time.Duration
 
+	// Origins are the pages that may connect, see package origin; none means all. A client without
+	// an Origin is no page, and may connect unless it shows a cookie. Hot.
+	Origins []string
+
 	// AuthJWT, AuthIntrospection, AuthHook and AuthSessions say who verifies credentials, each as
 	// "name=value,name=value"; package setup and docs/auth.md list the names. With any of them,
 	// every client has to show a credential. AuthSources are where it may be, in order.

@@ -18,6 +18,7 @@ import (
 	"sluice/gateway/hub"
 	"sluice/gateway/limits"
 	"sluice/gateway/metrics"
+	"sluice/gateway/origin"
 	"sluice/gateway/wire"
 	"sluice/gateway/workers"
 	"sluice/poller"
@@ -79,6 +80,7 @@ type Gateway struct {
 // settings is a configuration in force, with what is derived from it.
 type settings struct {
 	Config
+	origins  *origin.List // empty if every page may connect
 	messages wire.MessageLimits
 }
 
@@ -165,8 +167,13 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 // install puts a configuration into force.
 func (g *Gateway) install(cfg Config, connectionsMax int) {
 	g.door.configure(&cfg, connectionsMax)
+	origins, err := origin.Parse(cfg.Origins)
+	if err != nil {
+		panic(err) // Validate has parsed them
+	}
 	g.current.Store(&settings{
-		Config: cfg,
+		Config:  cfg,
+		origins: origins,
 		messages: wire.MessageLimits{
 			MessageBytesMax: cfg.MessageBytesMax,
 			FragmentsMax:    cfg.FragmentsMax,

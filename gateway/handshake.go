@@ -68,10 +68,13 @@ func (s *session) shake(p []byte) {
 
 // route finds the endpoint of a request.
 func (s *session) route(r *wire.Request) {
-	cfg := s.lane.cfg()
+	current := s.lane.g.current.Load()
+	cfg := &current.Config
 	switch {
 	case s.lane.g.drain.closing():
 		s.refuse(refusals[tagDraining])
+	case r.HasOrigin && current.origins.Len() > 0 && !current.origins.Allows(r.Origin):
+		s.refuse(badOrigin)
 	case r.Path == pathEcho && cfg.Echo:
 		s.echo = true
 		s.identify(r, "", "")
@@ -87,6 +90,9 @@ func (s *session) route(r *wire.Request) {
 		s.refuse(&wire.Refusal{Status: 404, Reason: wire.ReasonNotFound})
 	}
 }
+
+// badOrigin is the answer to pages that may not connect.
+var badOrigin = &wire.Refusal{Status: 403, Reason: wire.ReasonOrigin}
 
 // accept answers 101 and opens the session, in room unless it is an echo or has yet to prove who it
 // is.

@@ -46,9 +46,14 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 	}
 	asked := request(r, s.conn.RemoteAddr().Addr())
 	c, ok, err := a.setup.Extract(asked)
+	_, hasCookie := r.Header("Cookie")
 	switch {
 	case err != nil:
 		s.deny(err)
+		return
+	case !r.HasOrigin && (c.Kind.Ambient() || !ok && hasCookie && a.setup.Anonymous()):
+		// Faults H17: what a browser adds by itself proves nothing of who asked it to.
+		s.refuse(badOrigin)
 		return
 	case !ok && a.setup.FromMessage():
 		s.proof.deadline = s.lane.tick() + ticks(s.lane.cfg().AuthTimeout)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"sluice/gateway/origin"
 )
 
 // FieldError is what Validate reports of one field.
@@ -24,6 +26,7 @@ func (c *Config) Validate() error {
 	if c.Admin != "" {
 		v.address("Admin", c.Admin)
 	}
+	v.origins(c)
 	v.choices(c)
 	v.counts(c)
 	v.rates(c)
@@ -43,6 +46,19 @@ func (v *validator) check(ok bool, field, format string, args ...any) {
 func (v *validator) address(field, addr string) {
 	_, _, err := net.SplitHostPort(addr)
 	v.check(err == nil, field, "%q is not host:port", addr)
+}
+
+// origins checks the allow-list, and that there is one where browsers prove who their user is by
+// themselves, whatever page asks them to (faults H17).
+func (v *validator) origins(c *Config) {
+	list, err := origin.Parse(c.Origins)
+	if err != nil {
+		v.errs = append(v.errs, &FieldError{"Origins", err.Error()})
+		return
+	}
+	authentication := c.auth()
+	v.check(list.Len() > 0 || !authentication.Ambient(), "Origins",
+		"cookies are sent by every page: list the origins that may use them")
 }
 
 func (v *validator) choices(c *Config) {

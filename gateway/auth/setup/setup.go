@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"sluice/gateway/auth"
@@ -33,6 +35,25 @@ type Config struct {
 // Enabled reports whether anybody has to show a credential.
 func (c *Config) Enabled() bool {
 	return len(c.JWT)+len(c.Introspection)+len(c.Hook)+len(c.Sessions) > 0
+}
+
+// Ambient reports whether browsers may prove who their user is without the page's doing: by a
+// cookie that is a credential, or that a hook gets to see.
+func (c *Config) Ambient() bool {
+	if !c.Enabled() {
+		return false
+	}
+	cookie := func(text string) bool {
+		source, err := ParseSource(text)
+		return err == nil && source.Kind.Ambient()
+	}
+	sees := func(text string) bool {
+		headers := parseSpec(text, hookNames, nil).list("headers")
+		return slices.ContainsFunc(headers, func(h string) bool {
+			return strings.EqualFold(h, "Cookie")
+		})
+	}
+	return slices.ContainsFunc(c.Sources, cookie) || slices.ContainsFunc(c.Hook, sees)
 }
 
 // Setup verifies credentials. It is safe for concurrent use.
@@ -264,9 +285,11 @@ func (b *builder) addIntrospection(text string) error {
 	return nil
 }
 
+var hookNames = []string{"url", "secret", "headers", "timeout", "calls"}
+
 // addHook adds a hook. What it says holds for one handshake, so it is not cached.
 func (b *builder) addHook(text string) error {
-	s := parseSpec(text, []string{"url", "secret", "headers", "timeout", "calls"}, []string{"url"})
+	s := parseSpec(text, hookNames, []string{"url"})
 	cfg := auth.HookConfig{
 		URL: s.text("url", ""), Secret: s.secret("secret"), Headers: s.list("headers"),
 		Backend: s.backend(),

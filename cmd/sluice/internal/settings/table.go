@@ -134,6 +134,8 @@ func listenSettings() []Setting {
 
 func authSettings() []Setting {
 	return []Setting{
+		{"allowed-origins", "Origins", groupAuth, "list",
+			"pages that may connect, like https://*.example.com", "all", true, listKind()},
 		{"auth-jwt", "AuthJWT", groupAuth, "spec",
 			"tokens: issuer=,audience=,jwks=URL or key=@FILE", "none", true, listKind()},
 		{"auth-introspection", "AuthIntrospection", groupAuth, "spec",

@@ -72,13 +72,14 @@ func TestKeysThatScriptsUse(t *testing.T) {
 // switches, from each other.
 func samples(s Setting) [3]string {
 	special := map[string][3]string{
-		"listen":         {"127.0.0.1:1", ":2", "[::1]:3"},
-		"admin":          {"127.0.0.1:4", ":5", ""},
-		"engine":         {"epoll", "netpoll", "epoll"},
-		"slow-consumer":  {"drop-oldest", "drop-newest", "latest"},
-		"log-format":     {"json", "text", "json"},
-		"default-room":   {"a", "with space", "yes"},
-		"drain-deadline": {"61s", "2m", "1h30m"},
+		"allowed-origins": {"https://a.com", "https://a.com  null", "*"},
+		"listen":          {"127.0.0.1:1", ":2", "[::1]:3"},
+		"admin":           {"127.0.0.1:4", ":5", ""},
+		"engine":          {"epoll", "netpoll", "epoll"},
+		"slow-consumer":   {"drop-oldest", "drop-newest", "latest"},
+		"log-format":      {"json", "text", "json"},
+		"default-room":    {"a", "with space", "yes"},
+		"drain-deadline":  {"61s", "2m", "1h30m"},
 	}
 	byKind := map[string][3]string{
 		"count":    {"5", "6", "0.007k"},
