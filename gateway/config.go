@@ -87,6 +87,25 @@ type Config struct {
 	// IdleTimeout closes a connection that sent no message for so long; 0 means never. Hot.
 	IdleTimeout time.Duration
 
+	// TLSCerts and TLSKeys are PEM files of certificate chains and their keys, in the same order;
+	// with any, or with TLSSelfSigned, clients connect by wss. They are loaded again when they
+	// change, and on reload.
+	TLSCerts      []string
+	TLSKeys       []string
+	TLSSelfSigned bool
+	// TLSMinVersion is "1.2" or "1.3".
+	TLSMinVersion string
+	// TLSClientAuth is "none", "request" or "require": whether clients show certificates of the
+	// authorities in the file TLSClientCA. TLSIdentity is what of the certificate is the user:
+	// "uri", "dns" or "cn".
+	TLSClientAuth string
+	TLSClientCA   string
+	TLSIdentity   string
+	// TLSHandshakesMax bounds the TLS handshakes that compute at once, 0 means two per core;
+	// TLSHandshakeTimeout bounds one from the accept on.
+	TLSHandshakesMax    int
+	TLSHandshakeTimeout time.Duration
+
 	// Origins are the pages that may connect, see package origin; none means all. A client without
 	// an Origin is no page, and may connect unless it shows a cookie. Hot.
 	Origins []string
@@ -184,6 +203,11 @@ func DefaultConfig() Config {
 
 		PingInterval: 25 * time.Second,
 		PongTimeout:  10 * time.Second,
+
+		TLSMinVersion:       "1.2",
+		TLSClientAuth:       "none",
+		TLSIdentity:         "uri",
+		TLSHandshakeTimeout: 3 * time.Second,
 
 		AuthSources:           []string{"header", "subprotocol"},
 		AuthCacheTTL:          30 * time.Second,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/gateway/metrics"
+	"sluice/gateway/tlsio"
 	"sluice/poller"
 )
 
@@ -109,7 +110,7 @@ type drainer struct {
 func (d *drainer) Run() {
 	now := d.lane.tick()
 	d.lane.loop.Each(func(h poller.Handler) {
-		s := h.(*session)
+		s := tlsio.Application(h).(*session)
 		at := now + 1
 		if n := ticks(d.spread); n > 0 {
 			at += uint32(rand.Int64N(int64(n)))

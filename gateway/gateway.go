@@ -67,6 +67,8 @@ type Gateway struct {
 	admin   *admin.Server // nil without an admin listener, and before Start
 	// authority is nil if nobody has to prove who they are.
 	authority *authority
+	// encryption is nil if clients connect without TLS.
+	encryption *encryption
 
 	current   atomic.Pointer[settings]
 	loaded    atomic.Pointer[metrics.Reload]
@@ -126,6 +128,9 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 		Workers: count, InboxTasksMax: inboxTasksMax, InboxBytesMax: inboxBytesMax,
 	})
 	if err != nil {
+		return err
+	}
+	if err = g.startTLS(&cfg); err != nil {
 		return err
 	}
 	if g.authority, err = g.newAuthority(&cfg); err != nil {
@@ -199,7 +204,7 @@ func connectionsMax(cfg *Config) (int, error) {
 
 // Start binds the listeners and begins to accept. It is called once.
 func (g *Gateway) Start() error {
-	addr, err := g.engine.Listen(g.current.Load().Listen, g.door)
+	addr, err := g.engine.Listen(g.current.Load().Listen, g.acceptor())
 	if err != nil {
 		return err
 	}
@@ -236,6 +241,9 @@ func (g *Gateway) Close() (err error) {
 		}
 		if g.engine != nil {
 			errs = append(errs, g.engine.Close())
+		}
+		if g.encryption != nil {
+			g.encryption.close()
 		}
 		if g.authority != nil {
 			errs = append(errs, g.authority.close())

@@ -163,7 +163,7 @@ func (s *session) handshakeTimeout() {
 // pathUser is the user that a path names. With authentication it is only compared with who the peer
 // proves to be, so it may be anything or empty.
 func (s *session) pathUser(raw string) (user string, ok bool) {
-	if s.lane.g.authority != nil {
+	if g := s.lane.g; g.authority != nil || g.encryption != nil && g.encryption.asks {
 		return unescape(raw, auth.UserBytesMax)
 	}
 	return name(raw)

@@ -22,6 +22,7 @@ func (g *Gateway) newMetrics(loops int, version string) *metrics.Metrics {
 		CloseReasons:  endLabels(),
 		RejectReasons: wire.ReasonNames(),
 		AuthVerdicts:  verdictLabels(),
+		TLSOutcomes:   outcomeLabels(),
 		Policies:      policyNames(),
 		SlowReasons:   slowReasonNames[:],
 		Version:       version,
@@ -49,7 +50,12 @@ func (g *Gateway) startAdmin() (err error) {
 	return err
 }
 
-func (g *Gateway) webSocketURL() string { return "ws://" + g.addr.String() }
+func (g *Gateway) webSocketURL() string {
+	if g.encryption != nil {
+		return "wss://" + g.addr.String()
+	}
+	return "ws://" + g.addr.String()
+}
 
 // live says what is wrong with the process: a loop that no longer turns.
 func (g *Gateway) live() error {
@@ -111,6 +117,9 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 	}
 	if g.codec != nil {
 		snap.CompressionMemory = g.codec.ContextBytes()
+	}
+	if g.encryption != nil {
+		snap.TLS = g.encryption.stats()
 	}
 	if a := g.authority; a != nil {
 		cache := a.setup.CacheStats()

@@ -36,8 +36,7 @@ type proof struct {
 func (s *session) identify(r *wire.Request, claimed, room string) {
 	a := s.lane.g.authority
 	if a == nil {
-		s.user = claimed
-		s.accept(r, room)
+		s.identifyByCertificate(r, claimed, room)
 		return
 	}
 	s.proof = &proof{claimed: claimed, room: room}
@@ -55,6 +54,8 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 		// Faults H17: what a browser adds by itself proves nothing of who asked it to.
 		s.refuse(badOrigin)
 		return
+	case !ok && s.proveByCertificate(r):
+		return
 	case !ok && a.setup.FromMessage():
 		s.proof.deadline = s.lane.tick() + ticks(s.lane.cfg().AuthTimeout)
 		s.accept(r, room)
@@ -71,6 +72,24 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 	if err := s.verify(c); err != nil {
 		s.deny(err)
 	}
+}
+
+// proveByCertificate lets a peer in that shows no token and has a certificate. It reports whether
+// the request has been answered.
+func (s *session) proveByCertificate(r *wire.Request) bool {
+	user, err := s.certificateUser()
+	if user == "" || err != nil {
+		return false // there may be a token yet
+	}
+	id := auth.Identity{User: user}
+	if err := s.admits(&id); err != nil {
+		s.deny(err)
+	} else if !s.mayBePage(r) {
+		s.refuse(badOrigin)
+	} else {
+		s.prove(id)
+	}
+	return true
 }
 
 // judged acts on what the verifiers said.
@@ -127,11 +146,11 @@ func (s *session) prove(id auth.Identity) {
 	s.countVerdict(nil)
 	p.proven, s.user = true, id.User
 	s.keep(id)
-	if s.state == stateVerifying {
-		s.accept(s.hs.parser.Request(), p.room)
-	} else {
+	if s.state == stateOpen {
 		s.join(p.room)
 		s.release(holdProof)
+	} else {
+		s.accept(s.hs.parser.Request(), p.room)
 	}
 	s.checkRevoked()
 }

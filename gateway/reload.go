@@ -17,6 +17,9 @@ var coldFields = map[string]bool{
 	"CompressionTakeover": true, "CompressionMemoryMax": true,
 	"AuthSources": true, "AuthJWT": true, "AuthIntrospection": true, "AuthHook": true,
 	"AuthSessions": true, "AuthCacheTTL": true,
+	"TLSCerts": true, "TLSKeys": true, "TLSSelfSigned": true, "TLSClientCA": true,
+	"TLSClientAuth": true, "TLSIdentity": true, "TLSHandshakesMax": true,
+	"TLSHandshakeTimeout": true, "TLSMinVersion": true,
 	"Pprof": true, "LogFormat": true,
 }
 
@@ -52,7 +55,8 @@ func (e *RestartError) Error() string {
 // Reload puts a new configuration into force as a whole, or not at all: it fails if the
 // configuration is invalid, or with a *RestartError if it changes what a running gateway cannot
 // change. It closes no connection. Limits of messages hold for connections that come after it, all
-// else at once.
+// else at once. Certificates are loaded again, too; if that fails the old ones stay in use, and the
+// rest of the configuration is in force all the same.
 func (g *Gateway) Reload(cfg Config) error {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
@@ -92,5 +96,6 @@ func (g *Gateway) reload(cfg Config) error {
 		return err
 	}
 	g.install(cfg, max)
+	g.reloadCertificates()
 	return nil
 }

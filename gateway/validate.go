@@ -27,6 +27,7 @@ func (c *Config) Validate() error {
 		v.address("Admin", c.Admin)
 	}
 	v.origins(c)
+	v.tls(c)
 	v.choices(c)
 	v.counts(c)
 	v.rates(c)
@@ -61,6 +62,17 @@ func (v *validator) origins(c *Config) {
 		"cookies are sent by every page: list the origins that may use them")
 }
 
+func (v *validator) tls(c *Config) {
+	v.check(len(c.TLSKeys) == len(c.TLSCerts), "TLSKeys",
+		"there are %d keys for %d certificates", len(c.TLSKeys), len(c.TLSCerts))
+	v.check(!c.TLSSelfSigned || len(c.TLSCerts) == 0, "TLSSelfSigned",
+		"there is a certificate already")
+	v.check(c.TLSClientAuth == "none" || c.TLSSelfSigned || len(c.TLSCerts) > 0, "TLSClientAuth",
+		"clients can only show certificates to a listener with TLS")
+	v.check(c.TLSClientAuth == "none" || c.TLSClientCA != "", "TLSClientCA",
+		"it must name the authorities whose certificates count")
+}
+
 func (v *validator) choices(c *Config) {
 	for _, r := range []struct {
 		field, value string
@@ -68,6 +80,9 @@ func (v *validator) choices(c *Config) {
 	}{
 		{"Engine", c.Engine, []string{"auto", "epoll", "netpoll"}},
 		{"SlowConsumer", string(c.SlowConsumer), policyNames()},
+		{"TLSMinVersion", c.TLSMinVersion, []string{"1.2", "1.3"}},
+		{"TLSClientAuth", c.TLSClientAuth, []string{"none", "request", "require"}},
+		{"TLSIdentity", c.TLSIdentity, []string{"uri", "dns", "cn"}},
 		{"LogFormat", c.LogFormat, []string{"auto", "json", "text"}},
 	} {
 		v.check(slices.Contains(r.of, r.value), r.field, "%q is not one of %s", r.value,
@@ -85,6 +100,7 @@ func (v *validator) counts(c *Config) {
 		{"ConnectionsMax", int64(c.ConnectionsMax), 0, 16 << 20},
 		{"ConnectionsPerIPMax", int64(c.ConnectionsPerIPMax), 0, 16 << 20},
 		{"ConnectionsPerUserMax", int64(c.ConnectionsPerUserMax), 0, 1 << 20},
+		{"TLSHandshakesMax", int64(c.TLSHandshakesMax), 0, 1 << 16},
 		{"AcceptBurst", int64(c.AcceptBurst), 1, 1 << 20},
 		{"AcceptBurstPerIP", int64(c.AcceptBurstPerIP), 1, 1 << 20},
 		{"RequestLineBytesMax", int64(c.RequestLineBytesMax), 64, 64 << 10},
@@ -130,6 +146,7 @@ func (v *validator) durations(c *Config) {
 		{"PingInterval", c.PingInterval, true},
 		{"PongTimeout", c.PongTimeout, false},
 		{"IdleTimeout", c.IdleTimeout, true},
+		{"TLSHandshakeTimeout", c.TLSHandshakeTimeout, false},
 		{"AuthCacheTTL", c.AuthCacheTTL, true},
 		{"AuthTimeout", c.AuthTimeout, false},
 		{"AuthGrace", c.AuthGrace, true},

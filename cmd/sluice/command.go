@@ -10,6 +10,7 @@ import (
 
 	"sluice/cmd/sluice/internal/doctor"
 	"sluice/cmd/sluice/internal/settings"
+	"sluice/gateway"
 )
 
 // rootCommand is the tree of the commands. All of them know all settings.
@@ -144,6 +145,13 @@ func (a *app) check(src settings.Sources) error {
 	values, err := load(src)
 	if err != nil {
 		return err
+	}
+	warnings, err := gateway.Examine(values.Config)
+	for _, w := range warnings {
+		fmt.Fprintf(a.stderr, "warning: %s\n", w)
+	}
+	if err != nil {
+		return &failure{exitUsage, err}
 	}
 	where := "no file"
 	if values.File != "" {

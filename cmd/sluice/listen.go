@@ -17,7 +17,8 @@ import (
 type addresses struct{ clients, admin net.Addr }
 
 // banner is what somebody sees who starts a gateway: six lines at most.
-func banner(b build, engine string, loops int, at addresses, echo bool) string {
+func banner(b build, engine string, loops int, at addresses,
+	cfg gateway.Config) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "sluice %s (%s, %s)\n", b.Version, b.Go, b.Platform)
 	plural := "s"
@@ -25,9 +26,13 @@ func banner(b build, engine string, loops int, at addresses, echo bool) string {
 		plural = ""
 	}
 	fmt.Fprintf(&out, "engine  %s, %d loop%s\n", engine, loops, plural)
-	fmt.Fprintf(&out, "chat    ws://%s/chat/{name}?room={room}\n", dialable(at.clients))
-	if echo {
-		fmt.Fprintf(&out, "echo    ws://%s/echo\n", dialable(at.clients))
+	scheme := "ws"
+	if cfg.Encrypted() {
+		scheme = "wss"
+	}
+	fmt.Fprintf(&out, "chat    %s://%s/chat/{name}?room={room}\n", scheme, dialable(at.clients))
+	if cfg.Echo {
+		fmt.Fprintf(&out, "echo    %s://%s/echo\n", scheme, dialable(at.clients))
 	}
 	if at.admin != nil {
 		fmt.Fprintf(&out, "demo    http://%s/\n", dialable(at.admin))
@@ -60,11 +65,10 @@ func port(addr net.Addr) int {
 	return 0
 }
 
-// warnOpen says at every start what others can reach.
-func warnOpen(log *slog.Logger, at addresses) {
-	if !loopback(at.clients) {
-		log.Warn("the WebSocket listener is not on loopback: anyone who can reach it can connect",
-			"event", "listener_open", "key", "listen", "address", at.clients.String())
+// warnOpen says at every start what others can reach, and what else an operator may not want.
+func warnOpen(log *slog.Logger, at addresses, cfg gateway.Config) {
+	for _, text := range cfg.Warnings() {
+		log.Warn(text, "event", "unsafe_configuration")
 	}
 	if at.admin != nil && !loopback(at.admin) {
 		log.Warn("the admin listener is not on loopback: anyone who can reach it can read metrics",

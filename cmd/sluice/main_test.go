@@ -182,7 +182,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestCheckOfWhatIsValid(t *testing.T) {
 	file := writeFile(t, "loops: 1\nworkers: 8\n")
-	o := execute([]string{"SLUICE_ECHO=off"}, "check", "--config", file, "--listen", ":1")
+	o := execute([]string{"SLUICE_ECHO=off"}, "check", "--config", file, "--listen", "[::1]:1")
 	want := "The configuration is valid: 2 from " + file + ", 1 from the environment, 1 from flags.\n"
 	if o.code != exitOK || o.stdout != want || o.stderr != "" {
 		t.Errorf("got %+v", o)

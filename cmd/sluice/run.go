@@ -63,8 +63,8 @@ func (a *app) start(cfg gateway.Config, log *logs) (*gateway.Gateway, error) {
 		return nil, a.startError(cfg, err)
 	}
 	at := addresses{g.Addr(), g.AdminAddr()}
-	say(a.stdout, banner(build, g.EngineName(), g.Loops(), at, cfg.Echo))
-	warnOpen(log.Logger, at)
+	say(a.stdout, banner(build, g.EngineName(), g.Loops(), at, cfg))
+	warnOpen(log.Logger, at, cfg)
 	return g, nil
 }
 

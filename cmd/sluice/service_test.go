@@ -245,7 +245,7 @@ engine  epoll, 2 loops
 chat    ws://localhost:80/chat/{name}?room={room}
 `},
 	} {
-		if got := banner(b, "epoll", 2, tt.at, tt.echo); got != tt.want {
+		if got := banner(b, "epoll", 2, tt.at, gateway.Config{Echo: tt.echo}); got != tt.want {
 			t.Errorf("%s:\n%s", tt.name, got)
 		}
 	}
@@ -258,11 +258,11 @@ func TestOpenListenersAreWarnedOf(t *testing.T) {
 	}{
 		{addresses{tcpAddr("127.0.0.1:1"), tcpAddr("[::1]:2")}, ""},
 		{addresses{tcpAddr("127.0.0.1:1"), nil}, ""},
-		{addresses{tcpAddr("[::]:1"), nil}, "listen"},
-		{addresses{tcpAddr("10.0.0.1:1"), tcpAddr("0.0.0.0:2")}, "listen admin"},
+		{addresses{tcpAddr("10.0.0.1:1"), tcpAddr("0.0.0.0:2")}, "admin"},
 	} {
 		var out bytes.Buffer
-		warnOpen(slog.New(logsink.NewHandler(&out, slog.LevelInfo, true)), tt.at)
+		warnOpen(slog.New(logsink.NewHandler(&out, slog.LevelInfo, true)), tt.at,
+			gateway.DefaultConfig())
 		s := &served{log: &out}
 		var keys []string
 		for _, l := range s.lines(t) {

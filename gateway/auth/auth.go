@@ -60,6 +60,9 @@ func (id *Identity) check() bool {
 	return ok
 }
 
+// IsUser reports whether s can be the user of an Identity.
+func IsUser(s string) bool { return isName(s, UserBytesMax) }
+
 // isName reports whether s can name somebody in logs and protocols.
 func isName(s string, bytesMax int) bool {
 	if s == "" || len(s) > bytesMax || !utf8.ValidString(s) {

@@ -5,7 +5,7 @@ func families(cfg *Config) []family {
 	var all []family
 	for _, group := range [][]family{
 		connectionFamilies(cfg), messageFamilies(), compressionFamilies(), limitFamilies(cfg),
-		authFamilies(cfg),
+		authFamilies(cfg), tlsFamilies(cfg),
 		broadcastFamilies(), loopFamilies(), workerFamilies(), processFamilies(cfg),
 	} {
 		all = append(all, group...)
@@ -169,6 +169,48 @@ func authFamilies(cfg *Config) []family {
 		name:    "auth_revocations",
 		help:    "Revoked users and tokens that are remembered.",
 		collect: state(func(s *Snapshot) int { return s.Auth.Revocations }),
+	}}
+}
+
+func tlsFamilies(cfg *Config) []family {
+	return []family{{
+		name:   "tls_handshakes_total",
+		help:   "TLS handshakes that have ended, by outcome.",
+		labels: []string{"outcome"},
+		collect: func(x *scrape) {
+			for i, label := range cfg.TLSOutcomes {
+				n := uint64(0)
+				if i < len(x.state.TLS.Outcomes) {
+					n = x.state.TLS.Outcomes[i]
+				}
+				x.emit(float64(n), label)
+			}
+		},
+	}, {
+		name:    "tls_resumed_total",
+		help:    "TLS handshakes that resumed an earlier session.",
+		collect: state(func(s *Snapshot) uint64 { return s.TLS.Resumed }),
+	}, {
+		name:    "tls_handshakes_in_flight",
+		help:    "TLS handshakes under way.",
+		collect: state(func(s *Snapshot) int { return s.TLS.Pending }),
+	}, {
+		name: "tls_certificate_expiry_timestamp_seconds",
+		help: "When the first of the certificates expires, in seconds since 1970; 0 without TLS.",
+		collect: state(func(s *Snapshot) int64 {
+			if s.TLS.Expires.IsZero() {
+				return 0
+			}
+			return s.TLS.Expires.Unix()
+		}),
+	}, {
+		name:   "tls_reloads_total",
+		help:   "Attempts to load the certificates again, by result.",
+		labels: []string{"result"},
+		collect: func(x *scrape) {
+			x.emit(float64(x.state.TLS.Reloaded), "loaded")
+			x.emit(float64(x.state.TLS.Failed), "failed")
+		},
 	}}
 }
 

@@ -27,7 +27,9 @@ type Config struct {
 	// Shard.SlowConsumer, at most 4 each.
 	CloseReasons, RejectReasons []string
 	AuthVerdicts                []string
-	Policies, SlowReasons       []string
+	// TLSOutcomes are the labels of Snapshot.TLS.Outcomes, in their order.
+	TLSOutcomes           []string
+	Policies, SlowReasons []string
 	// Version is the version of the program.
 	Version string
 	// Snapshot is called for every scrape, from any goroutine and from several at once. It must
@@ -81,6 +83,7 @@ func (c *Config) check() {
 		{"CloseReasons", c.CloseReasons, reasonsMax},
 		{"RejectReasons", c.RejectReasons, reasonsMax},
 		{"AuthVerdicts", c.AuthVerdicts, reasonsMax},
+		{"TLSOutcomes", c.TLSOutcomes, reasonsMax},
 		{"Policies", c.Policies, policies},
 		{"SlowReasons", c.SlowReasons, slowReasons},
 	} {

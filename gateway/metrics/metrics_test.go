@@ -33,8 +33,8 @@ func enums(loops int) Config {
 	return Config{
 		Loops: loops, Version: "v1.2.3",
 		CloseReasons: names("closed", reasonsMax), RejectReasons: names("rejected", reasonsMax),
-		AuthVerdicts: names("verdict", reasonsMax),
-		Policies:     names("policy", policies), SlowReasons: names("slow", slowReasons),
+		AuthVerdicts: names("verdict", reasonsMax), TLSOutcomes: names("outcome", 15),
+		Policies: names("policy", policies), SlowReasons: names("slow", slowReasons),
 	}
 }
 

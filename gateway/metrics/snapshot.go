@@ -10,6 +10,7 @@ type Snapshot struct {
 	Workers           Workers
 	Broadcasts        Broadcasts
 	Auth              Auth
+	TLS               TLS
 	CompressionMemory int64  // bytes set aside for the compression contexts of connections
 	LogDropped        uint64 // log lines lost since the start because the log could not keep up
 	Drain             DrainState
@@ -56,6 +57,15 @@ type Auth struct {
 	CacheHits   uint64 // since the start
 	CacheMisses uint64 // since the start
 	Revocations int    // that are remembered
+}
+
+// TLS describes the TLS handshakes and the certificates.
+type TLS struct {
+	Outcomes         []uint64  // of handshakes since the start, in the order of Config.TLSOutcomes
+	Resumed          uint64    // since the start
+	Pending          int       // handshakes under way
+	Expires          time.Time // the first of the certificates; zero without TLS
+	Reloaded, Failed uint64    // attempts to load certificates again
 }
 
 // DrainState is how far a gateway has been taken out of service.

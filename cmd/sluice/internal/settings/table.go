@@ -72,6 +72,7 @@ const (
 	groupNetwork     = "Network"
 	groupConnections = "Connections"
 	groupHandshake   = "Handshake"
+	groupTLS         = "TLS"
 	groupAuth        = "Authentication"
 	groupMessages    = "Messages"
 	groupSlow        = "Slow consumers"
@@ -86,7 +87,8 @@ const (
 func Table() []Setting {
 	var all []Setting
 	for _, group := range [][]Setting{
-		listenSettings(), authSettings(), messageSettings(), sessionSettings(), serviceSettings(),
+		listenSettings(), tlsSettings(), authSettings(), messageSettings(), sessionSettings(),
+		serviceSettings(),
 	} {
 		all = append(all, group...)
 	}
@@ -132,10 +134,33 @@ func listenSettings() []Setting {
 	}
 }
 
+func tlsSettings() []Setting {
+	return []Setting{
+		{"tls-cert", "TLSCerts", groupTLS, "file",
+			"certificate chain in PEM; one per name", "none", true, listKind()},
+		{"tls-key", "TLSKeys", groupTLS, "file",
+			"its private key, in the same order", "none", false, listKind()},
+		{"tls-self-signed", "TLSSelfSigned", groupTLS, "",
+			"make a certificate, for trying it out", "", false, switchKind()},
+		{"tls-min-version", "TLSMinVersion", groupTLS, "version",
+			"1.2 or 1.3", "", false, textKind()},
+		{"tls-client-auth", "TLSClientAuth", groupTLS, "policy",
+			"certificates of clients: none, request or require", "", false, textKind()},
+		{"tls-client-ca", "TLSClientCA", groupTLS, "file",
+			"authorities of those certificates, in PEM", "none", false, textKind()},
+		{"tls-identity", "TLSIdentity", groupTLS, "part",
+			"what of a certificate is the user: uri, dns or cn", "", false, textKind()},
+		{"tls-handshakes", "TLSHandshakesMax", groupTLS, "n",
+			"TLS handshakes that compute at once", "two per core", false, countKind()},
+		{"tls-handshake-timeout", "TLSHandshakeTimeout", groupTLS, "time",
+			"from accept to the end of the TLS handshake", "", false, durationKind()},
+	}
+}
+
 func authSettings() []Setting {
 	return []Setting{
 		{"allowed-origins", "Origins", groupAuth, "list",
-			"pages that may connect, like https://*.example.com", "all", true, listKind()},
+			"pages that may connect, like https://*.example.com", "all", false, listKind()},
 		{"auth-jwt", "AuthJWT", groupAuth, "spec",
 			"tokens: issuer=,audience=,jwks=URL or key=@FILE", "none", true, listKind()},
 		{"auth-introspection", "AuthIntrospection", groupAuth, "spec",

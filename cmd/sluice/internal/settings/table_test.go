@@ -77,6 +77,12 @@ func samples(s Setting) [3]string {
 		"admin":           {"127.0.0.1:4", ":5", ""},
 		"engine":          {"epoll", "netpoll", "epoll"},
 		"slow-consumer":   {"drop-oldest", "drop-newest", "latest"},
+		"tls-cert":        {"a", "b", "a"},
+		"tls-key":         {"a", "b", "a"},
+		"tls-client-ca":   {"a", "b", "c"},
+		"tls-client-auth": {"request", "require", "request"},
+		"tls-min-version": {"1.3", "1.3", "1.3"},
+		"tls-identity":    {"dns", "cn", "dns"},
 		"log-format":      {"json", "text", "json"},
 		"default-room":    {"a", "with space", "yes"},
 		"drain-deadline":  {"61s", "2m", "1h30m"},
@@ -102,6 +108,21 @@ func samples(s Setting) [3]string {
 		return [3]string{"11s", "12s", "1300ms"}
 	}
 	return byKind[s.Kind()]
+}
+
+// needed are the settings without which a setting is not valid, as an environment.
+func needed(key string) []string {
+	switch key {
+	case "tls-cert":
+		return []string{"SLUICE_TLS_KEY=k"}
+	case "tls-key":
+		return []string{"SLUICE_TLS_CERT=c"}
+	case "tls-client-ca":
+		return []string{"SLUICE_TLS_SELF_SIGNED=yes"}
+	case "tls-client-auth":
+		return []string{"SLUICE_TLS_SELF_SIGNED=yes", "SLUICE_TLS_CLIENT_CA=ca.pem"}
+	}
+	return nil
 }
 
 // place puts a value of a setting into one of the sources.
@@ -138,7 +159,7 @@ func TestSameTextInEverySource(t *testing.T) {
 				t.Fatalf("%s: the sample %q is the default", s.Key, text)
 			}
 			for _, o := range []Origin{FromFile, FromEnv, FromFlag} {
-				var src Sources
+				src := Sources{Environ: needed(s.Key)}
 				place(t, &src, o, s, text)
 				v, err := Load(src)
 				if err != nil {
@@ -159,7 +180,10 @@ func TestPrecedence(t *testing.T) {
 		values := samples(s)
 		// The texts grow in strength: file, environment, flag.
 		for subset := range 8 {
-			var src Sources
+			src := Sources{}
+			if subset > 0 {
+				src.Environ = needed(s.Key)
+			}
 			strongest, want := BuiltIn, s.Text(gateway.DefaultConfig())
 			for i, o := range []Origin{FromFile, FromEnv, FromFlag} {
 				if subset&(1<<i) == 0 {

@@ -1,0 +1,82 @@
+package gateway
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/gateway/auth/setup"
+)
+
+// expirySoon is when an operator is told that a certificate is about to expire.
+const expirySoon = 14 * 24 * time.Hour
+
+// Encrypted reports whether clients connect by wss.
+func (c *Config) Encrypted() bool { return c.TLSSelfSigned || len(c.TLSCerts) > 0 }
+
+// Authenticated reports whether every client has to prove who its user is.
+func (c *Config) Authenticated() bool {
+	a := c.auth()
+	return a.Enabled() || c.TLSClientAuth != "none"
+}
+
+// Warnings lists what a valid configuration does that an operator may not want, in sentences. It
+// opens no file.
+func (c *Config) Warnings() (list []string) {
+	warn := func(when bool, text string) {
+		if when {
+			list = append(list, text)
+		}
+	}
+	open := !loopbackAddress(c.Listen)
+	query := slices.ContainsFunc(c.AuthSources, func(s string) bool {
+		return strings.HasPrefix(s, "query:")
+	})
+	a := c.auth()
+	warn(open && !c.Authenticated(), "anyone who can reach the listener can connect as anybody: "+
+		"there is no authentication")
+	warn(open && c.Authenticated() && !c.Encrypted(), "tokens come in plain text: there is no TLS "+
+		"here, so there must be a proxy in front that has it")
+	warn(query && a.Enabled(), "tokens in the query end up in logs of proxies and in histories")
+	warn(slices.Contains(c.Origins, "*") && a.Ambient(), "every page may use the cookies of its "+
+		"visitors: allowed-origins is *")
+	warn(c.TLSSelfSigned, "nobody trusts the self-signed certificate; it is for trying out")
+	return list
+}
+
+// loopbackAddress reports whether only this machine can reach an address.
+func loopbackAddress(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// Examine opens what a valid configuration needs besides a listener: the files of certificates,
+// keys and secrets. Its error says why a gateway would not start. It asks no service.
+func Examine(cfg Config) (warnings []string, err error) {
+	warnings = cfg.Warnings()
+	e, more, err := newEncryption(&cfg)
+	warnings = append(warnings, more...)
+	if err != nil {
+		return warnings, err
+	}
+	if e != nil {
+		defer e.close()
+		if left := time.Until(e.expiry()); e.store != nil && left > 0 && left < expirySoon {
+			warnings = append(warnings, fmt.Sprintf("a certificate expires in %d days",
+				int(left.Hours()/24)))
+		}
+	}
+	a := cfg.auth()
+	if !a.Enabled() {
+		return warnings, nil
+	}
+	s, err := setup.New(a)
+	if err != nil {
+		return warnings, err
+	}
+	s.Close()
+	return warnings, nil
+}

@@ -1,0 +1,221 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sluice/gateway/auth"
+	"sluice/gateway/metrics"
+	"sluice/gateway/tlsio"
+	"sluice/gateway/wire"
+	"sluice/poller"
+)
+
+// certificatesEvery is how often the files of certificates are looked at.
+const certificatesEvery = 10 * time.Second
+
+// encryption is TLS on the listener of the clients.
+type encryption struct {
+	server   *tlsio.Server
+	store    *tlsio.Store // nil with a certificate of our own
+	own      time.Time    // when that one expires
+	identity tlsio.Identity
+	asks     bool // clients are asked for certificates
+	unwatch  func()
+
+	reloaded, failed atomic.Uint64
+}
+
+// newEncryption returns nil if the configuration asks for none.
+func newEncryption(cfg *Config) (e *encryption, warnings []string, err error) {
+	if !cfg.Encrypted() {
+		return nil, nil, nil
+	}
+	e = &encryption{
+		identity: tlsio.Identity(cfg.TLSIdentity), unwatch: func() {},
+		asks: cfg.TLSClientAuth != string(tlsio.ClientAuthNone),
+	}
+	var choose func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	if cfg.TLSSelfSigned {
+		own, err := tlsio.SelfSigned()
+		if err != nil {
+			return nil, nil, err
+		}
+		e.own = own.Leaf.NotAfter
+		choose = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &own, nil }
+	} else {
+		if e.store, warnings, err = tlsio.NewStore(pairs(cfg)); err != nil {
+			return nil, warnings, err
+		}
+		choose = e.store.Certificate
+	}
+	var authorities *x509.CertPool
+	if cfg.TLSClientCA != "" {
+		if authorities, err = readAuthorities(cfg.TLSClientCA); err != nil {
+			return nil, warnings, err
+		}
+	}
+	conf := tlsio.NewTLSConfig(choose, tlsio.ClientAuth(cfg.TLSClientAuth), authorities)
+	if cfg.TLSMinVersion == "1.3" {
+		conf.MinVersion = tls.VersionTLS13
+	}
+	e.server = tlsio.NewServer(tlsio.Config{
+		// Always the same one: another would end the sessions that clients want to resume.
+		TLS:           func() *tls.Config { return conf },
+		HandshakesMax: cfg.TLSHandshakesMax, HandshakeTimeout: cfg.TLSHandshakeTimeout,
+	})
+	return e, warnings, nil
+}
+
+// pairs are the files of the certificates; Validate has seen to it that there are as many keys.
+func pairs(cfg *Config) (list []tlsio.Pair) {
+	for i, cert := range cfg.TLSCerts {
+		list = append(list, tlsio.Pair{CertFile: cert, KeyFile: cfg.TLSKeys[i]})
+	}
+	return list
+}
+
+func readAuthorities(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("authorities of clients: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("authorities of clients: %s has no certificate", path)
+	}
+	return pool, nil
+}
+
+// startTLS puts TLS in front of the door, if it is configured, and follows the files.
+func (g *Gateway) startTLS(cfg *Config) error {
+	e, warnings, err := newEncryption(cfg)
+	if err != nil || e == nil {
+		return err
+	}
+	g.encryption = e
+	g.warnCertificates(warnings)
+	if e.store != nil {
+		e.unwatch = e.store.Watch(certificatesEvery, g.certificatesLoaded)
+	}
+	return nil
+}
+
+// acceptor is whom the engine gives connections to.
+func (g *Gateway) acceptor() poller.Acceptor {
+	if g.encryption == nil {
+		return g.door
+	}
+	return g.encryption.server.Wrap(g.door)
+}
+
+// reloadCertificates loads the certificates again because somebody asked for it.
+func (g *Gateway) reloadCertificates() {
+	if e := g.encryption; e != nil && e.store != nil {
+		g.certificatesLoaded(e.store.Reload())
+	}
+}
+
+// certificatesLoaded notes how loading the certificates again went.
+func (g *Gateway) certificatesLoaded(warnings []string, err error) {
+	e := g.encryption
+	if err != nil {
+		e.failed.Add(1)
+		g.log.Error("the certificates could not be loaded; the old ones stay in use",
+			"event", "certificates_failed", "error", err)
+		return
+	}
+	e.reloaded.Add(1)
+	g.log.Info("certificates loaded", "event", "certificates_loaded", "expires", e.expiry())
+	g.warnCertificates(warnings)
+}
+
+func (g *Gateway) warnCertificates(warnings []string) {
+	for _, w := range warnings {
+		g.log.Warn("a certificate is in use that clients will not accept",
+			slog.String("event", "certificate_invalid"), slog.String("problem", w))
+	}
+}
+
+// expiry is when the first of the certificates expires.
+func (e *encryption) expiry() time.Time {
+	if e.store == nil {
+		return e.own
+	}
+	return e.store.Expiry()
+}
+
+// close ends what goes on beside the connections, which must be closed already.
+func (e *encryption) close() {
+	e.server.Close()
+	e.unwatch()
+}
+
+// stats is the state of TLS for the metrics.
+func (e *encryption) stats() metrics.TLS {
+	s := e.server.Stats()
+	return metrics.TLS{
+		Outcomes: s.Outcomes[:], Resumed: s.Resumed, Pending: s.Pending, Expires: e.expiry(),
+		Reloaded: e.reloaded.Load(), Failed: e.failed.Load(),
+	}
+}
+
+// outcomeLabels are the labels of the outcomes of TLS handshakes.
+func outcomeLabels() (labels []string) {
+	for o := range tlsio.Outcomes {
+		labels = append(labels, o.String())
+	}
+	return labels
+}
+
+// errNoUser is a certificate that names no user where users are named.
+var errNoUser = errors.New("the certificate names no user")
+
+// certificateUser is the user whom the client's certificate names; empty if clients are not asked
+// for any, or this one has shown none.
+func (s *session) certificateUser() (string, error) {
+	e := s.lane.g.encryption
+	if e == nil || !e.asks {
+		return "", nil
+	}
+	state, ok := tlsio.State(s.conn)
+	if !ok || len(state.VerifiedChains) == 0 {
+		return "", nil
+	}
+	user := tlsio.UserOf(state.VerifiedChains[0][0], e.identity)
+	if !auth.IsUser(user) || strings.Contains(user, chatSeparator) {
+		return "", errNoUser
+	}
+	return user, nil
+}
+
+// identifyByCertificate lets a peer in by its certificate, where there is no other authentication.
+func (s *session) identifyByCertificate(r *wire.Request, claimed, room string) {
+	user, err := s.certificateUser()
+	asks := s.lane.g.encryption != nil && s.lane.g.encryption.asks
+	switch {
+	case !asks:
+		user = claimed
+	case err != nil, user == "", claimed != "" && claimed != user:
+		s.refuse(&wire.Refusal{Status: 403, Reason: wire.ReasonForbidden})
+		return
+	case !s.mayBePage(r):
+		s.refuse(badOrigin)
+		return
+	}
+	s.user = user
+	s.accept(r, room)
+}
+
+// mayBePage reports whether a request is not of a page, or of one that may use what its browser
+// adds by itself, like cookies and certificates: such pages are listed.
+func (s *session) mayBePage(r *wire.Request) bool {
+	return !r.HasOrigin || s.lane.g.current.Load().origins.Len() > 0
+}
