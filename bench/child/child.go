@@ -36,9 +36,9 @@ type Child struct {
 	pid    int
 }
 
-var listening = regexp.MustCompile(`ws://[^/\s]+`)
+var listening = regexp.MustCompile(`wss?://[^/\s]+`)
 
-// Attach stands for a server that runs already, at a URL ws://host:port. Stop leaves it alone.
+// Attach stands for a server that runs already, at a URL ws(s)://host:port. Stop leaves it alone.
 func Attach(pid int, url string) *Child { return &Child{base: url, pid: pid} }
 
 // Start starts a server that says "ws://host:port" on its standard output.

@@ -16,13 +16,14 @@ import (
 // ErrUnknown says that there is no such measurement.
 var ErrUnknown = errors.New("unknown measurement")
 
-// Server is a server to be measured. Command starts it; it must say "ws://host:port" on its
+// Server is a server to be measured. Command starts it; it must say "ws://host:port", or wss, on its
 // standard output and end on SIGINT.
 type Server struct {
 	Name      string   `json:"name"`
 	Command   []string `json:"command"`
-	Compress  bool     `json:"compress"`  // it knows permessage-deflate
-	Reference bool     `json:"reference"` // the others are compared with it; one of them
+	Compress  bool     `json:"compress"`       // it knows permessage-deflate
+	Reference bool     `json:"reference"`      // the others are compared with it; one of them
+	Only      []string `json:"only,omitempty"` // measurements that it is for; all if empty
 	// Peer marks somebody else's server: that it cannot be had, or fails, is a finding and no
 	// error.
 	Peer bool `json:"peer,omitempty"`
@@ -93,7 +94,8 @@ func Run(ctx context.Context, servers []Server, scale Scale, only []string, prog
 		for _, m := range chosen {
 			for i := range servers {
 				s := servers[(round+i)%len(servers)]
-				if !m.peers && !s.Compress || r.gaveUp(s.Name, m.name) {
+				if !m.peers && !s.Compress || r.gaveUp(s.Name, m.name) ||
+					len(s.Only) > 0 && !slices.Contains(s.Only, m.name) {
 					continue
 				}
 				if err := r.sample(ctx, s, m, progress); err != nil {

@@ -143,6 +143,10 @@ func contenders(gateway string) ([]figures.Server, error) {
 		},
 		{Name: "epoll", Command: run("epoll"), Compress: true},
 		{Name: "netpoll", Command: run("netpoll"), Compress: true},
+		{
+			Name: "epoll-tls", Command: append(run("epoll"), "--tls-self-signed"),
+			Only: []string{"idle", "echo", "echo16k", "handshake"},
+		},
 	}, nil
 }
 
