@@ -50,6 +50,14 @@ type Config struct {
 	// LimitLoopback applies the per-IP limits to loopback peers too. Hot.
 	LimitLoopback bool
 
+	// TrustedProxies are the networks of proxies that are believed in whom they forward for. With
+	// ProxyProtocol they, and nobody else, connect, and begin with a PROXY header; ClientHeader is
+	// the header of the handshake that they write clients into: "x-forwarded-for", "forwarded" or
+	// "none". All limits and logs are about the client that results.
+	TrustedProxies []string
+	ProxyProtocol  bool
+	ClientHeader   string
+
 	// HandshakeTimeout is how long a peer may take from accept to its complete request. Hot.
 	HandshakeTimeout time.Duration
 	// RequestLineBytesMax, HeaderBytesMax and HeadersMax bound the handshake request.
@@ -181,6 +189,8 @@ func DefaultConfig() Config {
 		AcceptBurst:         4096,
 		AcceptRatePerIP:     20,
 		AcceptBurstPerIP:    100,
+
+		ClientHeader: "none",
 
 		HandshakeTimeout:    5 * time.Second,
 		RequestLineBytesMax: 4 << 10,

@@ -65,6 +65,13 @@ func (d *door) judge(ip netip.Addr) (tag uint8) {
 	case !d.allowRate(now):
 		return tagRate
 	}
+	if d.g.clients.forwards(ip) {
+		return tagAdmitted // judgeClient follows
+	}
+	return d.judgePeer(ip, now)
+}
+
+func (d *door) judgePeer(ip netip.Addr, now time.Duration) (tag uint8) {
 	switch d.peers.Admit(ip, now) {
 	case limits.TooFast:
 		return tagPeerRate
@@ -72,6 +79,13 @@ func (d *door) judge(ip netip.Addr) (tag uint8) {
 		return tagPeerConnections
 	}
 	return tagAdmitted
+}
+
+// judgeClient judges the client of a connection that Admit has let in for its proxy.
+func (d *door) judgeClient(ip netip.Addr) (tag uint8) {
+	tag = d.judgePeer(ip, time.Since(d.g.start))
+	d.count(tag)
+	return tag
 }
 
 func (d *door) allowRate(now time.Duration) bool {
@@ -107,20 +121,23 @@ func (d *door) count(tag uint8) {
 	}
 }
 
-// leave takes back what Admit counted.
-func (d *door) leave(ip netip.Addr, turned bool) {
-	if turned {
+// leave takes back what Admit and judgeClient counted.
+func (d *door) leave(s *session) {
+	if s.turned {
 		d.turned.Add(-1)
 		return
 	}
 	d.inside.Add(-1)
-	d.peers.Release(ip)
+	if !s.forwarded {
+		d.peers.Release(s.clientAddr())
+	}
 }
 
 // Open implements poller.Acceptor.
 func (d *door) Open(c poller.Conn, tag uint8) poller.Handler {
 	l := d.g.lanes[c.Loop().Index()]
 	s := &session{lane: l, conn: c}
+	s.forwarded = d.g.clients.forwards(c.RemoteAddr().Addr())
 	s.beginHandshake(refusals[tag])
 	return s
 }

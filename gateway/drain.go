@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/gateway/metrics"
+	"sluice/gateway/proxy"
 	"sluice/gateway/tlsio"
 	"sluice/poller"
 )
@@ -110,7 +111,10 @@ type drainer struct {
 func (d *drainer) Run() {
 	now := d.lane.tick()
 	d.lane.loop.Each(func(h poller.Handler) {
-		s := tlsio.Application(h).(*session)
+		s, ok := tlsio.Application(proxy.Application(h)).(*session)
+		if !ok {
+			return // a proxy that has not said for whom it comes
+		}
 		at := now + 1
 		if n := ticks(d.spread); n > 0 {
 			at += uint32(rand.Int64N(int64(n)))

@@ -62,6 +62,7 @@ type Gateway struct {
 	codec   *deflate.Codec // nil without compression
 	workers *workers.Pool
 	door    *door
+	clients clients
 	parting []byte // for peers that cannot even be kept to be told why
 	metrics *metrics.Metrics
 	admin   *admin.Server // nil without an admin listener, and before Start
@@ -110,6 +111,9 @@ func newGateway(cfg Config, opts Options, engine newEngine) (*Gateway, error) {
 	g.parting = wire.AppendRefusal(nil,
 		&wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
 	g.door = &door{g: g, peers: limits.NewPeers(limits.PeerLimits{})}
+	if g.clients, err = newClients(&cfg); err != nil {
+		return nil, err
+	}
 	g.install(cfg, max)
 	if err := g.build(cfg, opts.Version, engine); err != nil {
 		g.Close()

@@ -71,6 +71,7 @@ func (s *session) route(r *wire.Request) {
 	current := s.lane.g.current.Load()
 	cfg := &current.Config
 	switch {
+	case !s.findClient(r):
 	case s.lane.g.drain.closing():
 		s.refuse(refusals[tagDraining])
 	case r.HasOrigin && current.origins.Len() > 0 && !current.origins.Allows(r.Origin):

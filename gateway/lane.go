@@ -71,7 +71,7 @@ func (l *lane) tick() uint32 { return uint32(l.loop.Now()/poller.TimerTick) + 1 
 // closed accounts for a session that has ended.
 func (l *lane) closed(s *session) {
 	l.m.Closed(uint8(s.ended)).Inc()
-	l.g.door.leave(s.conn.RemoteAddr().Addr(), s.turned)
+	l.g.door.leave(s)
 	if s.hs != nil {
 		l.putHandshake(s.hs)
 		s.hs = nil

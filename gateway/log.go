@@ -84,7 +84,7 @@ func (g *Gateway) logRefused(s *session, r *wire.Refusal) {
 	g.logSampled(slog.LevelInfo, "refused "+r.Reason.String(), "handshake refused",
 		slog.String("event", "handshake_refused"), slog.Int("status", r.Status),
 		slog.String("reason", r.Reason.String()),
-		slog.String("remote", s.conn.RemoteAddr().String()))
+		slog.String("remote", s.remote()))
 }
 
 // logClosed notes the end of a session: at debug level if it is in the nature of things.
@@ -100,5 +100,5 @@ func (g *Gateway) logClosed(s *session) {
 		slog.String("event", "session_closed"), slog.String("reason", s.ended.String()),
 		slog.Int("code", int(endings[s.ended].code)),
 		slog.String("user", s.user),
-		slog.String("remote", s.conn.RemoteAddr().String()))
+		slog.String("remote", s.remote()))
 }

@@ -121,6 +121,9 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 	if g.encryption != nil {
 		snap.TLS = g.encryption.stats()
 	}
+	if g.clients.proxied != nil {
+		snap.Proxied = metrics.Proxied(g.clients.proxied.Stats())
+	}
 	if a := g.authority; a != nil {
 		cache := a.setup.CacheStats()
 		snap.Auth = metrics.Auth{

@@ -43,7 +43,7 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 	if slices.Contains(r.Protocols, auth.BearerProtocol) {
 		s.proof.protocol = auth.BearerProtocol // browsers insist on one of those that they offered
 	}
-	asked := request(r, s.conn.RemoteAddr().Addr())
+	asked := request(r, s.clientAddr())
 	c, ok, err := a.setup.Extract(asked)
 	_, hasCookie := r.Header("Cookie")
 	switch {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"io"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -72,6 +73,7 @@ type session struct {
 	active *active
 	sub    *hub.Subscription // nil on /echo, and until the peer is proven
 	proof  *proof            // nil without authentication
+	client *netip.Addr       // behind a proxy; nil if the connection is its own
 	user   string
 	dec    wire.Decoder
 	comp   *deflate.Conn // nil without compression
@@ -83,7 +85,10 @@ type session struct {
 	blocked bool // the kernel takes no more; between OnBlocked and OnDrained
 	echo    bool
 	turned  bool // was let in only to be told that it is not
-	deaf    bool // the peer has sent Close: whatever follows it is ignored
+	// forwarded says that the connection is a proxy's and the client is not known yet, so that it
+	// does not count for any address.
+	forwarded bool
+	deaf      bool // the peer has sent Close: whatever follows it is ignored
 
 	lingered uint32 // bytes thrown away while lingering
 

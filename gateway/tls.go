@@ -110,10 +110,14 @@ func (g *Gateway) startTLS(cfg *Config) error {
 
 // acceptor is whom the engine gives connections to.
 func (g *Gateway) acceptor() poller.Acceptor {
-	if g.encryption == nil {
-		return g.door
+	a := poller.Acceptor(g.door)
+	if g.encryption != nil {
+		a = g.encryption.server.Wrap(a)
 	}
-	return g.encryption.server.Wrap(g.door)
+	if g.clients.proxied != nil {
+		a = g.clients.proxied.Wrap(a)
+	}
+	return a
 }
 
 // reloadCertificates loads the certificates again because somebody asked for it.

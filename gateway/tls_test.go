@@ -110,7 +110,13 @@ func (ca *certAuthority) client(certificate ...string) *tls.Config {
 // dialTLS opens a WebSocket over TLS.
 func dialTLS(t *testing.T, g *Gateway, conf *tls.Config, target string, headers ...string) *peer {
 	t.Helper()
-	c := tls.Client(dialRaw(t, g), conf)
+	return overTLS(t, dialRaw(t, g), conf, target, headers...)
+}
+
+// overTLS opens a WebSocket over TLS on a connection.
+func overTLS(t *testing.T, raw net.Conn, conf *tls.Config, target string, headers ...string) *peer {
+	t.Helper()
+	c := tls.Client(raw, conf)
 	p := &peer{t: t, c: c}
 	p.dec.Init(&clientLimits, wire.Client, true)
 	if head := tlsHead(t, c, target, headers...); !strings.HasPrefix(head, "HTTP/1.1 101 ") {

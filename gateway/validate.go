@@ -3,12 +3,14 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
 	"time"
 
 	"sluice/gateway/origin"
+	"sluice/gateway/proxy"
 )
 
 // FieldError is what Validate reports of one field.
@@ -28,6 +30,7 @@ func (c *Config) Validate() error {
 	}
 	v.origins(c)
 	v.tls(c)
+	v.proxies(c)
 	v.choices(c)
 	v.counts(c)
 	v.rates(c)
@@ -73,6 +76,15 @@ func (v *validator) tls(c *Config) {
 		"it must name the authorities whose certificates count")
 }
 
+func (v *validator) proxies(c *Config) {
+	if _, err := proxy.ParseTrust(c.TrustedProxies); err != nil {
+		v.errs = append(v.errs, &FieldError{"TrustedProxies", err.Error()})
+	}
+	asks := c.ProxyProtocol || c.ClientHeader != "none"
+	v.check(!asks || len(c.TrustedProxies) > 0, "TrustedProxies",
+		"anybody could claim to be anybody: list the networks of the proxies")
+}
+
 func (v *validator) choices(c *Config) {
 	for _, r := range []struct {
 		field, value string
@@ -80,6 +92,7 @@ func (v *validator) choices(c *Config) {
 	}{
 		{"Engine", c.Engine, []string{"auto", "epoll", "netpoll"}},
 		{"SlowConsumer", string(c.SlowConsumer), policyNames()},
+		{"ClientHeader", c.ClientHeader, slices.Sorted(maps.Keys(clientHeaders))},
 		{"TLSMinVersion", c.TLSMinVersion, []string{"1.2", "1.3"}},
 		{"TLSClientAuth", c.TLSClientAuth, []string{"none", "request", "require"}},
 		{"TLSIdentity", c.TLSIdentity, []string{"uri", "dns", "cn"}},

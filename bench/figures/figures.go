@@ -16,8 +16,8 @@ import (
 // ErrUnknown says that there is no such measurement.
 var ErrUnknown = errors.New("unknown measurement")
 
-// Server is a server to be measured. Command starts it; it must say "ws://host:port", or wss, on its
-// standard output and end on SIGINT.
+// Server is a server to be measured. Command starts it; it must say "ws://host:port", or wss, on
+// its standard output and end on SIGINT.
 type Server struct {
 	Name      string   `json:"name"`
 	Command   []string `json:"command"`

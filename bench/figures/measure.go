@@ -107,7 +107,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// anybody believes any certificate: servers under measurement make their own, and no secret is told.
+// anybody believes any certificate: servers under measurement make their own, and no secret is
+// told.
 func anybody() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
 // swarm opens n clients on a path of the server.

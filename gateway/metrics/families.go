@@ -5,7 +5,7 @@ func families(cfg *Config) []family {
 	var all []family
 	for _, group := range [][]family{
 		connectionFamilies(cfg), messageFamilies(), compressionFamilies(), limitFamilies(cfg),
-		authFamilies(cfg), tlsFamilies(cfg),
+		authFamilies(cfg), tlsFamilies(cfg), proxyFamilies(),
 		broadcastFamilies(), loopFamilies(), workerFamilies(), processFamilies(cfg),
 	} {
 		all = append(all, group...)
@@ -210,6 +210,21 @@ func tlsFamilies(cfg *Config) []family {
 		collect: func(x *scrape) {
 			x.emit(float64(x.state.TLS.Reloaded), "loaded")
 			x.emit(float64(x.state.TLS.Failed), "failed")
+		},
+	}}
+}
+
+func proxyFamilies() []family {
+	return []family{{
+		name: "proxy_headers_total",
+		help: "Connections to a listener that wants a PROXY header: it was there, the peer is " +
+			"no trusted proxy, or there was none in time.",
+		labels: []string{"result"},
+		collect: func(x *scrape) {
+			p := &x.state.Proxied
+			x.emit(float64(p.Announced), "announced")
+			x.emit(float64(p.Untrusted), "untrusted")
+			x.emit(float64(p.Invalid), "invalid")
 		},
 	}}
 }

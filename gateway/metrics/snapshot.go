@@ -11,6 +11,7 @@ type Snapshot struct {
 	Broadcasts        Broadcasts
 	Auth              Auth
 	TLS               TLS
+	Proxied           Proxied
 	CompressionMemory int64  // bytes set aside for the compression contexts of connections
 	LogDropped        uint64 // log lines lost since the start because the log could not keep up
 	Drain             DrainState
@@ -67,6 +68,9 @@ type TLS struct {
 	Expires          time.Time // the first of the certificates; zero without TLS
 	Reloaded, Failed uint64    // attempts to load certificates again
 }
+
+// Proxied counts connections by their PROXY header since the start.
+type Proxied struct{ Announced, Untrusted, Invalid uint64 }
 
 // DrainState is how far a gateway has been taken out of service.
 type DrainState uint8

@@ -44,6 +44,19 @@ func (r *Request) Header(name string) (value string, ok bool) {
 	return "", false
 }
 
+// Headers returns all values of a header, in their order. It hides what Header hides.
+func (r *Request) Headers(name string) (values []string) {
+	if hasToken(r.hidden, name) {
+		return nil
+	}
+	for n, v := range headerLines(r.lines) {
+		if strings.EqualFold(n, name) {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
 // headerLines iterates over the names and trimmed values of header lines that are known to be well
 // formed.
 func headerLines(lines string) func(yield func(name, value string) bool) {

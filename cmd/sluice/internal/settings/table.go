@@ -123,6 +123,13 @@ func listenSettings() []Setting {
 		{"limit-loopback", "LimitLoopback", groupConnections, "",
 			"hold loopback to the limits per address", "", false, switchKind()},
 
+		{"trusted-proxies", "TrustedProxies", groupConnections, "list",
+			"networks of proxies that say who the client is", "none", false, listKind()},
+		{"proxy-protocol", "ProxyProtocol", groupConnections, "",
+			"let only them connect, with a PROXY header", "", false, switchKind()},
+		{"client-header", "ClientHeader", groupConnections, "name",
+			"they write it: x-forwarded-for, forwarded or none", "", false, textKind()},
+
 		{"handshake-timeout", "HandshakeTimeout", groupHandshake, "time",
 			"from accept to the complete request", "", false, durationKind()},
 		{"max-request-line", "RequestLineBytesMax", groupHandshake, "size",

@@ -77,6 +77,8 @@ func samples(s Setting) [3]string {
 		"admin":           {"127.0.0.1:4", ":5", ""},
 		"engine":          {"epoll", "netpoll", "epoll"},
 		"slow-consumer":   {"drop-oldest", "drop-newest", "latest"},
+		"trusted-proxies": {"10.0.0.0/8", "::1  10.1.1.1", "192.0.2.1"},
+		"client-header":   {"forwarded", "x-forwarded-for", "forwarded"},
 		"tls-cert":        {"a", "b", "a"},
 		"tls-key":         {"a", "b", "a"},
 		"tls-client-ca":   {"a", "b", "c"},
@@ -113,6 +115,8 @@ func samples(s Setting) [3]string {
 // needed are the settings without which a setting is not valid, as an environment.
 func needed(key string) []string {
 	switch key {
+	case "proxy-protocol", "client-header":
+		return []string{"SLUICE_TRUSTED_PROXIES=::1"}
 	case "tls-cert":
 		return []string{"SLUICE_TLS_KEY=k"}
 	case "tls-key":

@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"sluice/gateway/wire"
+)
+
+// proxied sends a PROXY header and a request, and returns the status of the answer.
+func proxied(t *testing.T, g *Gateway, header string) (status string, p *peer) {
+	t.Helper()
+	p = &peer{t: t, c: dialRaw(t, g)}
+	p.dec.Init(&clientLimits, wire.Client, true)
+	io.WriteString(p.c, header+upgradeRequest("/echo"))
+	out := readSome(t, p.c)
+	return strings.Fields(string(out))[1], p
+}
+
+const proxyHeader = "PROXY TCP4 198.51.100.1 10.0.0.1 4711 443\r\n"
+
+func behindProxy(cfg *Config) {
+	cfg.TrustedProxies, cfg.ProxyProtocol = []string{"127.0.0.0/8"}, true
+	cfg.ConnectionsPerIPMax = 2
+}
+
+func TestX02_proxy_protocol(t *testing.T) {
+	onEachEngine(t, behindProxy, func(t *testing.T, g *Gateway) {
+		status, first := proxied(t, g, proxyHeader)
+		if status != "101" {
+			t.Fatalf("the first gets %s", status)
+		}
+		first.send(wire.OpText, "hello")
+		first.wantMessage("hello")
+		if status, _ := proxied(t, g, proxyHeader); status != "101" {
+			t.Errorf("the second gets %s", status)
+		}
+		if status, _ := proxied(t, g, proxyHeader); status != "429" {
+			t.Errorf("the third of an address gets %s", status)
+		}
+		if status, _ := proxied(t, g, strings.Replace(proxyHeader, "100.1 ", "100.2 ", 1)); status != "101" {
+			t.Errorf("another client gets %s", status)
+		}
+		first.c.Close()
+		settled(t, "the first is gone", func() bool {
+			status, p := proxied(t, g, proxyHeader)
+			p.c.Close()
+			return status == "101"
+		})
+		// Byte by byte, and no header at all.
+		c := dialRaw(t, g)
+		for _, b := range []byte(strings.Replace(proxyHeader, "100.1 ", "100.3 ", 1) + upgradeRequest("/echo")) {
+			if _, err := c.Write([]byte{b}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out := readSome(t, c); !strings.HasPrefix(string(out), "HTTP/1.1 101 ") {
+			t.Errorf("byte by byte: %q", out)
+		}
+		plain := dialRaw(t, g)
+		io.WriteString(plain, upgradeRequest("/echo"))
+		if out, _ := io.ReadAll(plain); len(out) > 0 {
+			t.Errorf("without a header: %q", out)
+		}
+		if s := g.clients.proxied.Stats(); s.Invalid != 1 || s.Announced < 6 {
+			t.Errorf("stats %+v", s)
+		}
+		// One that never says anything must not stop a drain.
+		dialRaw(t, g)
+		if err := g.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestX02_untrusted_proxy(t *testing.T) {
+	onEachEngine(t, func(cfg *Config) {
+		behindProxy(cfg)
+		cfg.TrustedProxies = []string{"192.0.2.0/24"}
+	}, func(t *testing.T, g *Gateway) {
+		c := dialRaw(t, g)
+		io.WriteString(c, proxyHeader+upgradeRequest("/echo"))
+		if out, _ := io.ReadAll(c); len(out) > 0 {
+			t.Errorf("answered %q", out)
+		}
+		if s := g.clients.proxied.Stats(); s.Untrusted != 1 {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+func TestX02_off_is_not_http(t *testing.T) {
+	onEachEngine(t, nil, func(t *testing.T, g *Gateway) {
+		c := dialRaw(t, g)
+		io.WriteString(c, proxyHeader)
+		if out := readAll(t, c); !strings.HasPrefix(string(out), "HTTP/1.1 400 ") &&
+			!strings.HasPrefix(string(out), "HTTP/1.1 405 ") {
+			t.Errorf("answered %q", out)
+		}
+	})
+}
+
+func TestProxyProtocolUnderTLS(t *testing.T) {
+	ca := newCertAuthority(t)
+	onEachEngine(t, withTLS(t, ca, behindProxy), func(t *testing.T, g *Gateway) {
+		c := dialRaw(t, g)
+		io.WriteString(c, proxyHeader)
+		p := overTLS(t, c, ca.client(), "/echo")
+		p.send(wire.OpText, "hello")
+		p.wantMessage("hello")
+		if err := g.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		p.wantClose(1012)
+	})
+}
+
+func TestX01_forwarded_for(t *testing.T) {
+	onEachEngine(t, func(cfg *Config) {
+		cfg.TrustedProxies, cfg.ClientHeader = []string{"127.0.0.1"}, "x-forwarded-for"
+		cfg.ConnectionsPerIPMax = 2
+	}, func(t *testing.T, g *Gateway) {
+		first, _ := dialWebSocket(t, g, "/echo", "X-Forwarded-For: 198.51.100.1")
+		dialWebSocket(t, g, "/echo", "X-Forwarded-For: 1.1.1.1, 198.51.100.1")
+		for _, forged := range []string{
+			"X-Forwarded-For: 198.51.100.1", "X-Forwarded-For: 2.2.2.2, 198.51.100.1",
+			"X-Forwarded-For: 3.3.3.3\r\nX-Forwarded-For: 198.51.100.1",
+		} {
+			if resp := refusedWith(t, g, "/echo", forged); resp.StatusCode != 429 {
+				t.Errorf("%q gets %d", forged, resp.StatusCode)
+			}
+		}
+		dialWebSocket(t, g, "/echo", "X-Forwarded-For: 198.51.100.2")
+		// X03: only the header that is configured counts.
+		dialWebSocket(t, g, "/echo", "X-Forwarded-For: 198.51.100.2", "X-Real-IP: 198.51.100.1",
+			"Forwarded: for=198.51.100.1")
+		first.c.Close()
+		settled(t, "the place of the first is free", func() bool {
+			c := dialRaw(t, g)
+			io.WriteString(c, upgradeRequest("/echo", "X-Forwarded-For: 198.51.100.1"))
+			defer c.Close()
+			return strings.HasPrefix(string(readSome(t, c)), "HTTP/1.1 101 ")
+		})
+	})
+}
+
+func TestHookSeesTheClient(t *testing.T) {
+	url := hookServer(t, func(q map[string]any) (int, string) {
+		if q["remote_ip"] != "198.51.100.1" {
+			return 403, ""
+		}
+		return 200, `{"user":"ann"}`
+	})
+	cfg := quick()
+	cfg.AuthHook = []string{"url=" + url}
+	cfg.TrustedProxies, cfg.ClientHeader = []string{"127.0.0.1"}, "forwarded"
+	g := serve(t, cfg)
+	dialWebSocket(t, g, "/echo", `Forwarded: for="198.51.100.1:4711"`,
+		bearer(sign(t, jwt.MapClaims{"sub": "x"})))
+}
