@@ -144,6 +144,12 @@ type Config struct {
 	// RoomDefault is the chat room of a connection that names none.
 	RoomDefault string
 
+	// ChatHMACKeyFile holds the key, of at least 32 bytes, by which the messages of ChatHMACRooms
+	// are signed in both directions, see package signed; "*" stands for all rooms. Empty signs
+	// none.
+	ChatHMACKeyFile string
+	ChatHMACRooms   []string
+
 	// Compression offers permessage-deflate. CompressionLevel is 1 (fastest) to 9;
 	// CompressionBytesMin is the smallest message worth compressing; CompressionTakeover allows
 	// context takeover, as long as the contexts of all connections stay below
@@ -227,6 +233,8 @@ func DefaultConfig() Config {
 
 		Echo:        true,
 		RoomDefault: "lobby",
+
+		ChatHMACRooms: []string{"*"},
 
 		Compression:          true,
 		CompressionLevel:     1,

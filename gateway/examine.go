@@ -69,6 +69,9 @@ func Examine(cfg Config) (warnings []string, err error) {
 				int(left.Hours()/24)))
 		}
 	}
+	if _, err := newSigner(&cfg); err != nil {
+		return warnings, err
+	}
 	a := cfg.auth()
 	if !a.Enabled() {
 		return warnings, nil

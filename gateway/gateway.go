@@ -19,6 +19,7 @@ import (
 	"sluice/gateway/limits"
 	"sluice/gateway/metrics"
 	"sluice/gateway/origin"
+	"sluice/gateway/signed"
 	"sluice/gateway/wire"
 	"sluice/gateway/workers"
 	"sluice/poller"
@@ -70,6 +71,7 @@ type Gateway struct {
 	authority *authority
 	// encryption is nil if clients connect without TLS.
 	encryption *encryption
+	signer     *signed.Signer // nil if no room wants signatures
 
 	current   atomic.Pointer[settings]
 	loaded    atomic.Pointer[metrics.Reload]
@@ -135,6 +137,9 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 		return err
 	}
 	if err = g.startTLS(&cfg); err != nil {
+		return err
+	}
+	if g.signer, err = newSigner(&cfg); err != nil {
 		return err
 	}
 	if g.authority, err = g.newAuthority(&cfg); err != nil {

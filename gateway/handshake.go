@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/hub"
 	"sluice/gateway/wire"
 )
 
@@ -126,9 +127,15 @@ func (s *session) accept(r *wire.Request, room string) {
 
 // join makes a chat session a member of a room.
 func (s *session) join(room string) {
-	if !s.echo {
-		s.sub = s.lane.g.hub.Subscribe(room, s.lane.loop.Index(), s.encoding(), s)
+	if s.echo {
+		return
 	}
+	encoding := s.encoding()
+	if s.lane.g.wantsSignatures(room) {
+		encoding = hub.Plain // sign reads what is delivered
+		s.startSigning()
+	}
+	s.sub = s.lane.g.hub.Subscribe(room, s.lane.loop.Index(), encoding, s)
 }
 
 // refuse answers a request that is not served. It is the one way from a handshake to an end that

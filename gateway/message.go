@@ -42,7 +42,9 @@ func (s *session) message(ev wire.Event) {
 		s.echoNow(ev)
 		return
 	}
-	s.publish(s.compose(ev.Payload))
+	if text, ok := s.unsign(ev.Payload, s.reply, s.end); ok {
+		s.publish(s.compose(text))
+	}
 }
 
 // allowMessage checks a chat message's kind and rate.
@@ -202,6 +204,11 @@ func (s *session) work(op wire.Opcode, payload []byte) {
 		s.echoLater(op, payload)
 		return
 	}
+	tell := func(frame []byte) { s.answerLater(frame) }
+	payload, ok := s.unsign(payload, tell, func(why endReason) { s.endFromWorker(why, 0) })
+	if !ok {
+		return
+	}
 	pub := s.compose(payload)
 	s.encode(pub, pub.Frame[len(pub.Frame)-len(s.user)-len(chatSeparator)-len(payload):])
 	s.lane.m.Broadcasts.Inc()
@@ -212,7 +219,11 @@ func (s *session) work(op wire.Opcode, payload []byte) {
 
 // echoLater hands an echo to the loop.
 func (s *session) echoLater(op wire.Opcode, payload []byte) {
-	reply := s.appendReply(nil, op, payload)
+	s.answerLater(s.appendReply(nil, op, payload))
+}
+
+// answerLater hands a frame for the peer to the loop.
+func (s *session) answerLater(reply []byte) {
 	a := s.active
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -32,6 +32,7 @@ const (
 	endExpired
 	endRevoked
 	endUserConnections
+	endSignature
 	endReasons // how many there are
 )
 
@@ -71,6 +72,7 @@ var endings = [endReasons]ending{
 	endExpired:         {3000, "token expired", "token_expired"},
 	endRevoked:         {3000, "token revoked", "token_revoked"},
 	endUserConnections: {1008, "too many connections", "user_connections"},
+	endSignature:       {1008, "invalid signatures", "invalid_signatures"},
 }
 
 func (r endReason) String() string { return endings[r].label }

@@ -18,6 +18,7 @@ var coldFields = map[string]bool{
 	"AuthSources": true, "AuthJWT": true, "AuthIntrospection": true, "AuthHook": true,
 	"AuthSessions": true, "AuthCacheTTL": true,
 	"TrustedProxies": true, "ProxyProtocol": true, "ClientHeader": true,
+	"ChatHMACKeyFile": true, "ChatHMACRooms": true,
 	"TLSCerts": true, "TLSKeys": true, "TLSSelfSigned": true, "TLSClientCA": true,
 	"TLSClientAuth": true, "TLSIdentity": true, "TLSHandshakesMax": true,
 	"TLSHandshakeTimeout": true, "TLSMinVersion": true,

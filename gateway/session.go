@@ -9,6 +9,7 @@ import (
 	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
 	"sluice/gateway/metrics"
+	"sluice/gateway/signed"
 	"sluice/gateway/wire"
 	"sluice/poller"
 )
@@ -73,6 +74,7 @@ type session struct {
 	active *active
 	sub    *hub.Subscription // nil on /echo, and until the peer is proven
 	proof  *proof            // nil without authentication
+	signed *signed.Session   // nil but in rooms whose messages are signed
 	client *netip.Addr       // behind a proxy; nil if the connection is its own
 	user   string
 	dec    wire.Decoder
@@ -84,7 +86,8 @@ type session struct {
 	pulse   pulse
 	blocked bool // the kernel takes no more; between OnBlocked and OnDrained
 	echo    bool
-	turned  bool // was let in only to be told that it is not
+	strikes uint8 // messages that were not signed well
+	turned  bool  // was let in only to be told that it is not
 	// forwarded says that the connection is a proxy's and the client is not known yet, so that it
 	// does not count for any address.
 	forwarded bool

@@ -29,6 +29,9 @@ func (s *session) Deliver(r hub.Run) {
 	if s.state != stateOpen {
 		return
 	}
+	if s.signed != nil {
+		r = s.sign(r) // also what is then dropped: the gap tells the peer
+	}
 	cfg := s.lane.cfg()
 	if s.fits(r, cfg) {
 		s.send(r)

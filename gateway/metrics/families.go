@@ -150,6 +150,10 @@ func authFamilies(cfg *Config) []family {
 			return s.Verdict(uint8(i))
 		}),
 	}, {
+		name:    "bad_signatures_total",
+		help:    "Messages in signed rooms that were not signed well.",
+		collect: sum(func(s *Shard) *Counter { return &s.BadSignatures }),
+	}, {
 		name:    "auth_verifying",
 		help:    "Credentials whose verification has not finished.",
 		collect: state(func(s *Snapshot) int { return s.Auth.Verifying }),

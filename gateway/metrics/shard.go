@@ -64,6 +64,7 @@ type Shard struct {
 	Deliveries       Counter   // of publications to this loop's sessions
 	BroadcastSeconds Histogram // from a publication until this loop queued it for its sessions
 	Panics           Counter
+	BadSignatures    Counter // of messages in rooms whose messages are signed
 
 	CompressionDeclined      Counter // handshakes that offered permessage-deflate in vain
 	InflatedFrom, InflatedTo Counter // bytes of messages from peers

@@ -32,6 +32,7 @@ func New() http.Handler {
 		{"/", "index.html", "text/html; charset=utf-8"},
 		{"/chat.css", "chat.css", "text/css; charset=utf-8"},
 		{"/chat.js", "chat.js", "text/javascript; charset=utf-8"},
+		{"/signed.js", "signed.js", "text/javascript; charset=utf-8"},
 		{"/reconnect.js", "reconnect.js", "text/javascript; charset=utf-8"},
 		{"/icon.svg", "icon.svg", "image/svg+xml"},
 	} {

@@ -30,6 +30,7 @@ func TestPage(t *testing.T) {
 	}{
 		{"index", "GET", "/", 200, "text/html; charset=utf-8"},
 		{"head", "HEAD", "/", 200, "text/html; charset=utf-8"},
+		{"signatures", "GET", "/signed.js", 200, "text/javascript; charset=utf-8"},
 		{"style", "GET", "/chat.css", 200, "text/css; charset=utf-8"},
 		{"script", "GET", "/chat.js", 200, "text/javascript; charset=utf-8"},
 		{"module", "GET", "/reconnect.js", 200, "text/javascript; charset=utf-8"},

@@ -235,6 +235,11 @@ func sessionSettings() []Setting {
 		{"default-room", "RoomDefault", groupEndpoints, "name",
 			"chat room of who names none", "", false, textKind()},
 
+		{"chat-hmac-key-file", "ChatHMACKeyFile", groupEndpoints, "file",
+			"key to sign chat messages with, 32 bytes or more", "off", false, textKind()},
+		{"chat-hmac-rooms", "ChatHMACRooms", groupEndpoints, "list",
+			"rooms whose messages are signed; * for all", "", false, listKind()},
+
 		{"compression", "Compression", groupCompression, "",
 			"offer permessage-deflate", "", true, switchKind()},
 		{"compression-level", "CompressionLevel", groupCompression, "n",

@@ -1,6 +1,8 @@
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { Gateway } from "./gateway.mjs";
 
@@ -32,7 +34,7 @@ class Tab {
   sockets = 0;
 
   // open loads the page; prepare may first change what the page will meet.
-  static async open(options = {}, prepare = async () => {}) {
+  static async open(options = {}, prepare = async () => {}, from = gateway) {
     const tab = new Tab();
     tab.context = await browser.newContext(options);
     tab.page = await tab.context.newPage();
@@ -55,7 +57,7 @@ class Tab {
       visited(socket);
     });
     await prepare(tab.page);
-    await tab.page.goto(gateway.page);
+    await tab.page.goto(from.page);
     return tab;
   }
 
@@ -224,4 +226,38 @@ test("name and room outlive a reload", limit, async () => {
   assert.equal(await tab.page.getByLabel("Your name").inputValue(), "ivan");
   assert.equal(await tab.page.getByLabel("Room").inputValue(), "attic");
   await tab.close();
+});
+
+test("messages of signed rooms are verified", limit, async () => {
+  const dir = await mkdtemp(join(tmpdir(), "sluice-"));
+  const key = join(dir, "key");
+  await writeFile(key, "a key of at least thirty-two bytes.");
+  const signing = new Gateway("--chat-hmac-key-file", key, "--chat-hmac-rooms", "signed");
+  await signing.start();
+  try {
+    const alice = await Tab.open({}, undefined, signing);
+    const bob = await Tab.open({}, undefined, signing);
+    await alice.join("alice", "signed");
+    await bob.join("bob", "signed");
+    await alice.sees("", "Messages in this room are signed");
+    await alice.say("first");
+    await alice.say("second, ü \"quoted\"");
+    await bob.sees("alice", "first");
+    await bob.sees("alice", "second, ü");
+    assert.equal(await bob.page.getByLabel("verified").count(), 2, "marks of what was verified");
+    await bob.say("I can tell");
+    await alice.sees("bob", "I can tell");
+    await bob.shoot("signed");
+
+    await alice.join("alice", "open");
+    await bob.join("bob", "open");
+    await alice.say("no signature here");
+    await bob.sees("alice", "no signature here");
+    assert.equal(await bob.page.getByLabel("verified").count(), 2, "marks in an open room");
+    await alice.close();
+    await bob.close();
+  } finally {
+    await signing.stop();
+    await rm(dir, { recursive: true });
+  }
 });

@@ -19,11 +19,19 @@ export class Gateway {
   /** page is the address of the demo page. */
   page = "";
 
+  #more;
+
+  /** more are further flags. */
+  constructor(...more) {
+    this.#more = more;
+  }
+
   /** start returns once the gateway has said where it is. */
   async start() {
     const child = this.#process = spawn(binary, [
       "--listen", this.#ports.listen, "--admin", this.#ports.admin,
       "--drain-duration", "0", "--log-level", "warn",
+      ...this.#more,
     ], { stdio: ["ignore", "pipe", "inherit"], env: environment });
     this.#exited = once(child, "exit").then(([code]) => code);
     const found = {};

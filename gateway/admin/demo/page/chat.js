@@ -1,4 +1,5 @@
 import { Connection } from "./reconnect.js";
+import { openSigned } from "./signed.js";
 
 const LINES_MAX = 500; // kept in the log
 
@@ -7,6 +8,7 @@ const log = $("log"), lines = $("lines"), enter = $("enter"), state = $("state")
 const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
 let connection = null;
+let signing = null; // the promise of the signatures of this connection; null in other rooms
 let ticking = 0;
 let me = "";
 let base = ""; // of the URLs of the gateway; nobody can join before it is known
@@ -37,7 +39,7 @@ function show(name, words) {
 }
 
 // append adds a line to the log. What others wrote is only ever inserted as text.
-function append(kind, author, words) {
+function append(kind, author, words, verified = false) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   const line = document.createElement("li");
   line.className = kind;
@@ -47,6 +49,13 @@ function append(kind, author, words) {
     const who = document.createElement("b");
     who.textContent = author;
     line.append(at, who);
+    if (verified) {
+      const mark = document.createElement("i");
+      mark.textContent = "✓";
+      mark.title = "The signature is good.";
+      mark.setAttribute("aria-label", "verified");
+      line.append(mark);
+    }
   }
   const what = document.createElement("span");
   what.textContent = words;
@@ -56,11 +65,34 @@ function append(kind, author, words) {
   if (atEnd || kind === "mine") log.scrollTop = log.scrollHeight;
 }
 
-// received shows a message of somebody else: "name: text".
-function received(data) {
+// received shows a message of somebody else: "name: text". In a room whose messages are signed, the
+// first message brings the key, and every other one is verified.
+async function received(data) {
+  if (signing) {
+    await receivedSigned(data);
+    return;
+  }
+  if (data.startsWith('{"type":"welcome"')) {
+    signing = openSigned(JSON.parse(data));
+    append("note", "", "Messages in this room are signed; ✓ marks what has been verified.");
+    return;
+  }
   const at = data.indexOf(": ");
   if (at < 0) append("note", "", data);
   else append("theirs", data.slice(0, at), data.slice(at + 2));
+}
+
+async function receivedSigned(data) {
+  if (data.startsWith('{"type":"error"')) {
+    append("note", "", `The gateway refused a message: ${JSON.parse(data).error}.`);
+    return;
+  }
+  try {
+    const { from, text } = await (await signing).verify(data);
+    append("theirs", from, text, true);
+  } catch (error) {
+    append("note", "", `A message was not shown: ${error.message}.`);
+  }
 }
 
 function speakable(yes) {
@@ -72,6 +104,7 @@ function changed(room, name, detail) {
   speakable(name === "open");
   switch (name) {
     case "connecting":
+      signing = null;
       show(name, "Connecting…");
       break;
     case "open":
@@ -120,10 +153,12 @@ $("join").addEventListener("submit", (event) => {
   if (base) join($("name").value, $("room").value);
 });
 
-$("say").addEventListener("submit", (event) => {
+$("say").addEventListener("submit", async (event) => {
   event.preventDefault();
   const words = text.value;
-  if (!words || !connection?.send(words)) return;
+  if (!words) return;
+  const message = signing ? await (await signing).sign(words) : words;
+  if (!connection?.send(message)) return;
   append("mine", me, words);
   text.value = "";
 });

@@ -7,7 +7,7 @@ const RESTART_MAX = 5_000;
 const STABLE_AFTER = 5_000; // a connection that held so long makes the next failure a first one
 
 // Codes after which asking again cannot help: what we did was refused.
-const FINAL = new Set([1008, 3000]);
+const FINAL = new Set([1008, 3000, 3003]);
 
 /** restartDelay is how long to wait after a 1012: spread evenly. */
 export function restartDelay(random = Math.random) {
