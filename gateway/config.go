@@ -29,6 +29,9 @@ type Config struct {
 	// for none.
 	Listen string
 	Admin  string
+	// AdminTokenFile holds the token that the admin listener wants for what changes something;
+	// without one only loopback may do that.
+	AdminTokenFile string
 	// Engine is "epoll", "netpoll" or "auto" (epoll on Linux, netpoll elsewhere).
 	Engine string
 	// Loops is the number of event loops, Workers that of pool workers; 0 means one loop per

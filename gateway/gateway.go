@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/gateway/admin"
+	"sluice/gateway/auth"
 	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
 	"sluice/gateway/limits"
@@ -67,6 +68,8 @@ type Gateway struct {
 	parting []byte // for peers that cannot even be kept to be told why
 	metrics *metrics.Metrics
 	admin   *admin.Server // nil without an admin listener, and before Start
+	// adminToken is what the admin listener wants for changes; empty if that comes from loopback.
+	adminToken string
 	// authority is nil if nobody has to prove who they are.
 	authority *authority
 	// encryption is nil if clients connect without TLS.
@@ -138,6 +141,13 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 	}
 	if err = g.startTLS(&cfg); err != nil {
 		return err
+	}
+	if cfg.AdminTokenFile != "" {
+		token, err := auth.LoadSecret("@" + cfg.AdminTokenFile)
+		if err != nil {
+			return fmt.Errorf("token of the admin listener: %w", err)
+		}
+		g.adminToken = string(token)
 	}
 	if g.signer, err = newSigner(&cfg); err != nil {
 		return err

@@ -44,10 +44,24 @@ func (g *Gateway) startAdmin() (err error) {
 		Metrics:      g.metrics.Handler(),
 		Page:         demo.New(),
 		WebSocketURL: g.webSocketURL,
+		Revoke:       g.revoke,
+		Token:        g.adminToken,
 		Pprof:        cfg.Pprof,
 		Logger:       g.log,
 	})
 	return err
+}
+
+// revoke is Revoke for the admin listener.
+func (g *Gateway) revoke(user, tokenID string, until time.Time) (closed int, err error) {
+	closed, err = g.Revoke(Revocation{User: user, TokenID: tokenID, Until: until})
+	if err == ErrNoAuthentication {
+		return 0, admin.ErrUnknown
+	}
+	if err == nil {
+		g.log.Info("credentials revoked", "event", "revoked", "user", user, "connections", closed)
+	}
+	return closed, err
 }
 
 func (g *Gateway) webSocketURL() string {

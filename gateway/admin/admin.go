@@ -7,11 +7,13 @@
 //	/metrics        for Prometheus
 //	/debug/pprof/   profiles, if enabled
 //	/demo.json      {"ws": URL}, where the WebSocket listener is, as seen by this client
+//	/auth/revoke    POST {"user":"..."} or {"token":"..."}: takes a user or a token back
 //	anything else   the page
 //
-// It changes nothing: only GET and HEAD are allowed. It asks nobody who they are, so its listener
-// belongs on loopback or on a network of the operators. On loopback it answers only to requests for
-// this host by name, so that no website can reach it by pointing its own name here.
+// Only revoking changes anything: it takes the token of the operators, or a listener on loopback.
+// All else is GET and HEAD and asks nobody who they are, so the listener belongs on loopback or on
+// a network of the operators. On loopback it answers only to requests for this host by name, so
+// that no website can reach it by pointing its own name here.
 package admin
 
 import (
@@ -23,6 +25,7 @@ import (
 	"net/http/pprof"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Config configures the admin listener. Functions and handlers are called from any goroutine, and
@@ -43,6 +46,11 @@ type Config struct {
 	// WebSocketURL is the address of the WebSocket listener as bound, with its port, like
 	// "ws://0.0.0.0:8080"; empty while there is none; required.
 	WebSocketURL func() string
+	// Revoke takes back a user, or a token by its id, until a moment, and returns how many
+	// connections that closes, or ErrUnknown; nil for no such route. Token is what a request must
+	// show for it; empty means that it must come from loopback.
+	Revoke func(user, tokenID string, until time.Time) (closed int, err error)
+	Token  string
 	// Pprof serves /debug/pprof/.
 	Pprof bool
 	// Logger receives what goes wrong with requests; nil means slog.Default().
@@ -57,13 +65,16 @@ type Check struct {
 
 // handler routes the requests that the guard lets through.
 type handler struct {
-	cfg Config
+	cfg   Config
+	local bool // the listener is on loopback
 }
 
 // New returns the handler of an admin listener that is bound to an address. Every request is
 // answered within the guard that the package comment describes.
 func New(cfg Config, bound net.Addr) http.Handler {
-	return newGuard(&handler{cfg}, cfg, bound)
+	addr, ok := bound.(*net.TCPAddr)
+	local := ok && addr.IP.IsLoopback()
+	return newGuard(&handler{cfg, local}, cfg, bound)
 }
 
 // ServeHTTP implements http.Handler. It compares paths as they are: nothing is cleaned or
@@ -78,6 +89,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.demo(w, r)
 	case path == "/metrics" && h.cfg.Metrics != nil:
 		h.cfg.Metrics.ServeHTTP(w, r)
+	case path == revokePath && h.cfg.Revoke != nil:
+		h.revoke(w, r)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		writeText(w, http.StatusMethodNotAllowed, "only GET and HEAD\n")
 	case strings.HasPrefix(path, "/debug/"):
 		h.debug(w, r)
 	case h.cfg.Page != nil:

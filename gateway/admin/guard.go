@@ -37,7 +37,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok || g.hosts != nil && !g.hosts[name]:
 		writeText(w, http.StatusMisdirectedRequest, "unknown host\n")
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.URL.Path != revokePath:
 		w.Header().Set("Allow", "GET, HEAD")
 		writeText(w, http.StatusMethodNotAllowed, "only GET and HEAD\n")
 	default:

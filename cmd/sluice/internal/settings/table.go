@@ -101,6 +101,8 @@ func listenSettings() []Setting {
 			"where WebSocket clients connect", "", true, textKind()},
 		{"admin", "Admin", groupNetwork, "addr",
 			"probes, metrics, demo", "none", true, textKind()},
+		{"admin-token-file", "AdminTokenFile", groupNetwork, "file",
+			"token to revoke users and tokens with", "loopback only", false, textKind()},
 		{"engine", "Engine", groupNetwork, "name",
 			"event engine: epoll, netpoll or auto", "", false, textKind()},
 		{"loops", "Loops", groupNetwork, "n",

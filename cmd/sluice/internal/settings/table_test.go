@@ -80,6 +80,7 @@ func samples(s Setting) [3]string {
 		"trusted-proxies":    {"10.0.0.0/8", "::1  10.1.1.1", "192.0.2.1"},
 		"client-header":      {"forwarded", "x-forwarded-for", "forwarded"},
 		"chat-hmac-key-file": {"a", "b", "c"},
+		"admin-token-file":   {"a", "b", "c"},
 		"tls-cert":           {"a", "b", "a"},
 		"tls-key":            {"a", "b", "a"},
 		"tls-client-ca":      {"a", "b", "c"},

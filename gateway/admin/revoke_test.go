@@ -1,0 +1,78 @@
+package admin
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRevoke(t *testing.T) {
+	const body = `{"user":"ann","for":"2h"}`
+	rows := []struct {
+		name, method, kind, authorization, body, token string
+		at                                             net.Addr
+		status                                         int
+	}{
+		{"ok", "POST", "application/json", "", body, "", loopback, 200},
+		{"ok_charset", "POST", "application/json; charset=utf-8", "", body, "", loopback, 200},
+		{"ok_token", "POST", "application/json", "Bearer secret", body, "secret", public, 200},
+		{"no_token", "POST", "application/json", "", body, "secret", public, 403},
+		{"no_token_on_loopback", "POST", "application/json", "", body, "secret", loopback, 403},
+		{"wrong_token", "POST", "application/json", "Bearer secrets", body, "secret", public, 403},
+		{"basic", "POST", "application/json", "Basic secret", body, "secret", public, 403},
+		{"public_without_token", "POST", "application/json", "", body, "", public, 403},
+		{"I04_form_of_a_page", "POST", "text/plain", "", body, "", loopback, 403},
+		{"I04_no_kind", "POST", "", "", body, "", loopback, 403},
+		{"get", "GET", "application/json", "", "", "", loopback, 405},
+		{"delete", "DELETE", "application/json", "", body, "", loopback, 405},
+		{"empty", "POST", "application/json", "", "", "", loopback, 400},
+		{"nobody", "POST", "application/json", "", "{}", "", loopback, 400},
+		{"unknown_member", "POST", "application/json", "", `{"usr":"a"}`, "", loopback, 400},
+		{"for", "POST", "application/json", "", `{"user":"a","for":"1"}`, "", loopback, 400},
+		{"for_negative", "POST", "application/json", "", `{"user":"a","for":"-1h"}`, "", loopback, 400},
+		{"too_large", "POST", "application/json", "",
+			`{"user":"` + strings.Repeat("a", 5000) + `"}`, "", loopback, 400},
+		{"unavailable", "POST", "application/json", "", `{"user":"full"}`, "", loopback, 503},
+		{"unknown", "POST", "application/json", "", `{"user":"off"}`, "", loopback, 404},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			cfg := config()
+			cfg.Token = r.token
+			revoked := 0
+			cfg.Revoke = func(user, token string, until time.Time) (int, error) {
+				switch user {
+				case "full":
+					return 0, errors.New("full")
+				case "off":
+					return 0, ErrUnknown
+				}
+				revoked++
+				if left := time.Until(until); left < time.Hour || left > 2*time.Hour {
+					t.Errorf("revoked for %v", left)
+				}
+				return 3, nil
+			}
+			request := httptest.NewRequest(r.method, revokePath, strings.NewReader(r.body))
+			request.Host = "localhost:9090"
+			request.Header.Set("Content-Type", r.kind)
+			request.Header.Set("Authorization", r.authorization)
+			w := httptest.NewRecorder()
+			New(cfg, r.at).ServeHTTP(w, request)
+			if w.Code != r.status || (revoked == 1) != (r.status == 200) {
+				t.Errorf("%d %s, revoked %d times", w.Code, w.Body, revoked)
+			}
+			if r.status == http.StatusOK && w.Body.String() != "{\"closed\":3}\n" {
+				t.Errorf("body %q", w.Body)
+			}
+		})
+	}
+	if w := get(New(config(), loopback), revokePath); w.Code != http.StatusNotFound &&
+		w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("without authentication: %d", w.Code)
+	}
+}
