@@ -19,6 +19,7 @@ const (
 // answers on their way back. The loop owns it, but for what mu guards.
 type active struct {
 	messages limits.Bucket
+	bytes    limits.Bucket
 	control  limits.Bucket
 	inbox    workers.Inbox
 	stash    []byte // input that waits for every hold to end
@@ -43,6 +44,7 @@ func (s *session) activate() *active {
 		cfg := s.lane.cfg()
 		a := &active{
 			messages: limits.NewBucket(cfg.MessageRate, cfg.MessageBurst),
+			bytes:    limits.NewBucket(cfg.ByteRate, cfg.ByteBurst),
 			control:  limits.NewBucket(cfg.ControlRate, cfg.ControlBurst),
 		}
 		a.inbox.Init(s)
@@ -60,7 +62,8 @@ func (a *active) busy() bool {
 
 // idle reports whether a new active part would be no different from this one.
 func (a *active) idle(now time.Duration) bool {
-	return len(a.stash) == 0 && a.messages.Full(now) && a.control.Full(now) && !a.busy()
+	return len(a.stash) == 0 && a.messages.Full(now) && a.bytes.Full(now) &&
+		a.control.Full(now) && !a.busy()
 }
 
 // signal tells the loop, from any goroutine, that holds have ended.

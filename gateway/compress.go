@@ -35,7 +35,7 @@ func (s *session) negotiate(r *wire.Request) (extensions string, err error) {
 	if codec == nil || r.Extensions == "" {
 		return "", nil
 	}
-	if deflate.BrokenUserAgent(r.UserAgent) {
+	if deflate.BrokenUserAgent(r.UserAgent) || s.lane.g.memory.tight() {
 		s.lane.m.CompressionDeclined.Inc()
 		return "", nil
 	}

@@ -50,6 +50,11 @@ type Config struct {
 	AcceptBurst         int
 	AcceptRatePerIP     float64
 	AcceptBurstPerIP    int
+	// BadHandshakeRate (per second and address) and BadHandshakeBurst bound the handshakes that are
+	// refused for what they ask (400 to 428, 431): past it an address is turned away for a while,
+	// so that guessing costs it more than us; 0 means unlimited. Hot.
+	BadHandshakeRate  float64
+	BadHandshakeBurst int
 	// LimitLoopback applies the per-IP limits to loopback peers too. Hot.
 	LimitLoopback bool
 
@@ -79,6 +84,10 @@ type Config struct {
 	// ping and pong frames. Hot.
 	MessageRate  float64
 	MessageBurst int
+	// ByteRate is the sustained rate of payload bytes per second, as sent, with ByteBurst as the
+	// bucket; a message may overdraw it. 0 means unlimited. Hot.
+	ByteRate     float64
+	ByteBurst    int
 	ControlRate  float64
 	ControlBurst int
 
@@ -198,6 +207,8 @@ func DefaultConfig() Config {
 		AcceptBurst:         4096,
 		AcceptRatePerIP:     20,
 		AcceptBurstPerIP:    100,
+		BadHandshakeRate:    4,
+		BadHandshakeBurst:   50,
 
 		ClientHeader: "none",
 
@@ -211,6 +222,7 @@ func DefaultConfig() Config {
 		MessageTimeout:  30 * time.Second,
 		MessageRate:     50,
 		MessageBurst:    100,
+		ByteBurst:       4 << 20,
 		ControlRate:     10,
 		ControlBurst:    20,
 

@@ -37,6 +37,7 @@ const (
 	tagRate
 	tagPeerRate
 	tagPeerConnections
+	tagPeerBad
 	tagDraining
 )
 
@@ -60,7 +61,7 @@ func (d *door) judge(ip netip.Addr) (tag uint8) {
 	switch {
 	case d.g.drain.closing():
 		return tagDraining
-	case d.inside.Load() >= d.max.Load():
+	case d.inside.Load() >= d.max.Load(), d.g.memory.tight():
 		return tagCapacity
 	case !d.allowRate(now):
 		return tagRate
@@ -75,6 +76,8 @@ func (d *door) judgePeer(ip netip.Addr, now time.Duration) (tag uint8) {
 	switch d.peers.Admit(ip, now) {
 	case limits.TooFast:
 		return tagPeerRate
+	case limits.TooBad:
+		return tagPeerBad
 	case limits.TooMany:
 		return tagPeerConnections
 	}
@@ -101,6 +104,8 @@ func (d *door) configure(cfg *Config, connectionsMax int) {
 		ConnectionsMax: cfg.ConnectionsPerIPMax,
 		Rate:           cfg.AcceptRatePerIP,
 		Burst:          cfg.AcceptBurstPerIP,
+		BadRate:        cfg.BadHandshakeRate,
+		BadBurst:       cfg.BadHandshakeBurst,
 		Loopback:       cfg.LimitLoopback,
 	})
 	d.mu.Lock()
@@ -116,6 +121,8 @@ func (d *door) count(tag uint8) {
 		m.RateLimited(metrics.ScopeAccept).Inc()
 	case tagPeerRate:
 		m.RateLimited(metrics.ScopeAcceptIP).Inc()
+	case tagPeerBad:
+		m.RateLimited(metrics.ScopeBadHandshakes).Inc()
 	case tagPeerConnections:
 		m.RateLimited(metrics.ScopeConnectionsIP).Inc()
 	}
@@ -130,6 +137,13 @@ func (d *door) leave(s *session) {
 	d.inside.Add(-1)
 	if !s.forwarded {
 		d.peers.Release(s.clientAddr())
+	}
+}
+
+// blame notes a bad handshake, unless it is not known yet whose.
+func (d *door) blame(s *session) {
+	if !s.forwarded {
+		d.peers.Blame(s.clientAddr(), time.Since(d.g.start))
 	}
 }
 
@@ -149,5 +163,6 @@ var refusals = [...]*wire.Refusal{
 	tagRate:            {Status: 503, Reason: wire.ReasonRateLimited},
 	tagPeerRate:        {Status: 429, Reason: wire.ReasonRateLimited},
 	tagPeerConnections: {Status: 429, Reason: wire.ReasonRateLimited},
+	tagPeerBad:         {Status: 429, Reason: wire.ReasonRateLimited},
 	tagDraining:        {Status: 503, Reason: wire.ReasonDraining},
 }

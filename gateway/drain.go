@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"sluice/gateway/metrics"
-	"sluice/gateway/proxy"
-	"sluice/gateway/tlsio"
 	"sluice/poller"
 )
 
@@ -111,9 +109,9 @@ type drainer struct {
 func (d *drainer) Run() {
 	now := d.lane.tick()
 	d.lane.loop.Each(func(h poller.Handler) {
-		s, ok := tlsio.Application(proxy.Application(h)).(*session)
+		s, ok := sessionOf(h)
 		if !ok {
-			return // a proxy that has not said for whom it comes
+			return
 		}
 		at := now + 1
 		if n := ticks(d.spread); n > 0 {

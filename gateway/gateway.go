@@ -74,6 +74,7 @@ type Gateway struct {
 	authority *authority
 	// encryption is nil if clients connect without TLS.
 	encryption *encryption
+	memory     *memoryGuard
 	signer     *signed.Signer // nil if no room wants signatures
 
 	current   atomic.Pointer[settings]
@@ -115,6 +116,7 @@ func newGateway(cfg Config, opts Options, engine newEngine) (*Gateway, error) {
 	}
 	g.parting = wire.AppendRefusal(nil,
 		&wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
+	g.memory = newMemoryGuard()
 	g.door = &door{g: g, peers: limits.NewPeers(limits.PeerLimits{})}
 	if g.clients, err = newClients(&cfg); err != nil {
 		return nil, err
@@ -228,6 +230,7 @@ func (g *Gateway) Start() error {
 		return err
 	}
 	g.addr = addr
+	g.watchMemory()
 	return g.startAdmin()
 }
 
@@ -253,6 +256,7 @@ func (g *Gateway) Loops() int { return len(g.lanes) }
 func (g *Gateway) Close() (err error) {
 	g.closed.Do(func() {
 		var errs []error
+		g.memory.close()
 		if g.admin != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 			defer cancel()

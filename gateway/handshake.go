@@ -148,6 +148,9 @@ func (s *session) refuse(r *wire.Refusal) {
 	}
 	s.lane.m.Rejected(uint8(r.Reason)).Inc()
 	s.lane.g.logRefused(s, r)
+	if r.Status < 500 && r.Status != 429 && r.Status != 426 {
+		s.lane.g.door.blame(s)
+	}
 	s.lane.scratch = wire.AppendRefusal(s.lane.scratch[:0], r)
 	s.conn.Write(s.lane.scratch)
 	s.linger(endRefused)

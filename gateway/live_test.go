@@ -251,6 +251,7 @@ func TestH23_aborts_at_every_point_leave_nothing(t *testing.T) {
 	stages := []string{"", request[:40], request, request + string(half[:7]), request + string(half)}
 	limits := func(c *Config) {
 		c.LimitLoopback, c.AcceptRatePerIP, c.ConnectionsPerIPMax = true, 0, 5000
+		c.BadHandshakeRate = 0
 	}
 	onEachEngine(t, limits, func(t *testing.T, g *Gateway) {
 		before := openDescriptors(t)

@@ -53,6 +53,11 @@ func (s *session) allowMessage(ev wire.Event) bool {
 		s.end(endUnsupported)
 		return false
 	}
+	if s.lane.cfg().ByteRate > 0 && !s.activate().bytes.Take(len(ev.Payload), s.lane.loop.Now()) {
+		s.lane.m.RateLimited(metrics.ScopeBytes).Inc()
+		s.end(endByteRate)
+		return false
+	}
 	if s.lane.cfg().MessageRate > 0 && !s.activate().messages.Allow(s.lane.loop.Now()) {
 		s.lane.m.RateLimited(metrics.ScopeMessage).Inc()
 		s.end(endMessageRate)

@@ -117,9 +117,10 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 			Running: pool.Running, Ready: pool.Ready, Queued: pool.Queued,
 			Executed: pool.Executed, Panics: pool.Panics,
 		},
-		Broadcasts: metrics.Broadcasts{Channels: hub.Channels, Waiting: hub.Waiting},
-		Drain:      g.drain.load(),
-		Reload:     *g.loaded.Load(),
+		Broadcasts:  metrics.Broadcasts{Channels: hub.Channels, Waiting: hub.Waiting},
+		Drain:       g.drain.load(),
+		MemoryState: metrics.MemoryState(g.memory.state.Load()), MemoryLimit: g.memory.limit,
+		Reload: *g.loaded.Load(),
 	}
 	for _, l := range g.engine.Loops() {
 		s := l.Stats()

@@ -33,6 +33,7 @@ const (
 	endRevoked
 	endUserConnections
 	endSignature
+	endByteRate
 	endReasons // how many there are
 )
 
@@ -73,6 +74,7 @@ var endings = [endReasons]ending{
 	endRevoked:         {3000, "token revoked", "token_revoked"},
 	endUserConnections: {1008, "too many connections", "user_connections"},
 	endSignature:       {1008, "invalid signatures", "invalid_signatures"},
+	endByteRate:        {1008, "byte rate exceeded", "byte_rate"},
 }
 
 func (r endReason) String() string { return endings[r].label }

@@ -17,11 +17,13 @@ const (
 	slowMessages
 	slowAge
 	slowStalled
+	slowMemory
 	slowReasons // how many there are
 )
 
 var slowReasonNames = [slowReasons]string{
 	slowBytes: "bytes", slowMessages: "messages", slowAge: "age", slowStalled: "stalled",
+	slowMemory: "memory",
 }
 
 // Deliver implements hub.Subscriber: it queues broadcast frames, within the bounds of the queue.

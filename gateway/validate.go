@@ -114,6 +114,8 @@ func (v *validator) counts(c *Config) {
 		{"ConnectionsPerIPMax", int64(c.ConnectionsPerIPMax), 0, 16 << 20},
 		{"ConnectionsPerUserMax", int64(c.ConnectionsPerUserMax), 0, 1 << 20},
 		{"TLSHandshakesMax", int64(c.TLSHandshakesMax), 0, 1 << 16},
+		{"BadHandshakeBurst", int64(c.BadHandshakeBurst), 1, 1 << 20},
+		{"ByteBurst", int64(c.ByteBurst), 1, 1 << 30},
 		{"AcceptBurst", int64(c.AcceptBurst), 1, 1 << 20},
 		{"AcceptBurstPerIP", int64(c.AcceptBurstPerIP), 1, 1 << 20},
 		{"RequestLineBytesMax", int64(c.RequestLineBytesMax), 64, 64 << 10},
@@ -141,6 +143,7 @@ func (v *validator) rates(c *Config) {
 	}{
 		{"AcceptRate", c.AcceptRate}, {"AcceptRatePerIP", c.AcceptRatePerIP},
 		{"MessageRate", c.MessageRate}, {"ControlRate", c.ControlRate},
+		{"BadHandshakeRate", c.BadHandshakeRate}, {"ByteRate", c.ByteRate},
 	} {
 		v.check(r.value >= 0 && r.value <= 1e9, r.field, "%v is not within 0 and 1e9", r.value)
 	}

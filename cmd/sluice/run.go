@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sys/unix"
 
 	"sluice/cmd/sluice/internal/settings"
@@ -34,6 +36,7 @@ func (a *app) run(src settings.Sources) error {
 	defer log.close()
 	raiseDescriptors(log.Logger)
 	a.tuneCollector()
+	a.limitMemory(log.Logger)
 	g, err := a.start(values.Config, log)
 	if err != nil {
 		return err
@@ -78,6 +81,26 @@ const heapGrowthPercent = 50
 func (a *app) tuneCollector() {
 	if a.getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowthPercent)
+	}
+}
+
+// memoryShare is how much of the memory of the control group Go may use: the rest is for the
+// kernel's socket buffers, which count for the group too, and for what Go does not count.
+const memoryShare = 0.8
+
+// limitMemory tells Go the limit of the control group, unless the environment sets one.
+func (a *app) limitMemory(log *slog.Logger) {
+	if a.getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	limit, err := memlimit.FromCgroup()
+	if err != nil || limit == math.MaxUint64 || limit == 0 {
+		return // there is none
+	}
+	limit = uint64(memoryShare * float64(limit))
+	if limit < math.MaxInt64 {
+		debug.SetMemoryLimit(int64(limit))
+		log.Info("memory is limited", "event", "memory_limit", "bytes", limit)
 	}
 }
 

@@ -39,5 +39,24 @@ func (b *Bucket) Allow(now time.Duration) bool {
 	return true
 }
 
+// Take takes n tokens, which may be more than there are: what is missing is paid back by waiting.
+// It reports false, and takes none, if there is none at all.
+func (b *Bucket) Take(n int, now time.Duration) bool {
+	if b.interval == 0 {
+		return true
+	}
+	if b.Empty(now) {
+		return false
+	}
+	b.free = max(b.free, now) + time.Duration(n)*time.Duration(b.interval)
+	return true
+}
+
+// Empty reports whether there is no token.
+func (b *Bucket) Empty(now time.Duration) bool {
+	return b.interval != 0 &&
+		max(b.free, now)-now > time.Duration(b.burst-1)*time.Duration(b.interval)
+}
+
 // Full reports whether no token is missing: then a new bucket is as good as this one.
 func (b *Bucket) Full(now time.Duration) bool { return b.free <= now }

@@ -156,3 +156,48 @@ func TestPeersMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d addresses remembered after an hour", n)
 	}
 }
+
+func TestBucketTakesMany(t *testing.T) {
+	const rate, burst = 1000, 100
+	b := NewBucket(rate, burst)
+	if !b.Take(1000, 0) {
+		t.Fatal("the first is refused: a message larger than the burst could never be sent")
+	}
+	if b.Take(1, 0) || !b.Empty(0) {
+		t.Error("an overdrawn bucket gives more")
+	}
+	// 1000 taken, 100 there: after 0.9 s it is even, a token later there is one.
+	if b.Take(1, 900*time.Millisecond) || !b.Take(1, 902*time.Millisecond) {
+		t.Error("what was overdrawn is not paid back at the rate")
+	}
+	var unlimited Bucket
+	if !unlimited.Take(1<<30, 0) || unlimited.Empty(0) {
+		t.Error("the zero bucket is not unlimited")
+	}
+}
+
+func TestBlame(t *testing.T) {
+	peers := NewPeers(PeerLimits{BadRate: 1, BadBurst: 3})
+	guesser := netip.MustParseAddr("2001:db8::1")
+	neighbour := netip.MustParseAddr("2001:db8::2") // in the same /64
+	stranger := netip.MustParseAddr("198.51.100.1")
+	for range 3 {
+		if peers.Admit(guesser, 0) != Admitted {
+			t.Fatal("refused before the burst is used")
+		}
+		peers.Blame(guesser, 0)
+	}
+	if peers.Admit(guesser, 0) != TooBad || peers.Admit(neighbour, 0) != TooBad {
+		t.Error("who has used its burst is admitted")
+	}
+	if peers.Admit(stranger, 0) != Admitted {
+		t.Error("others are refused, too")
+	}
+	if peers.Admit(guesser, 1100*time.Millisecond) != Admitted {
+		t.Error("it is never forgiven")
+	}
+	peers.SetLimits(PeerLimits{})
+	if peers.Admit(guesser, 0) != Admitted {
+		t.Error("a limit that was taken away still holds")
+	}
+}

@@ -19,6 +19,7 @@ const (
 	Admitted Verdict = iota
 	TooFast          // over the rate of its address
 	TooMany          // over the connections of its address
+	TooBad           // over the bad handshakes of its address
 )
 
 // PeerLimits bounds what one address may do; 0 means unlimited.
@@ -26,6 +27,8 @@ type PeerLimits struct {
 	ConnectionsMax int
 	Rate           float64 // new connections per second
 	Burst          int
+	BadRate        float64 // handshakes to blame it for, per second
+	BadBurst       int
 	Loopback       bool // limit loopback addresses too
 }
 
@@ -45,6 +48,7 @@ type peer struct {
 	addr        netip.Addr
 	connections int
 	bucket      Bucket
+	bad         Bucket
 	prev, next  *peer // in the idle list, while connections is 0
 }
 
@@ -62,6 +66,11 @@ func (t *Peers) SetLimits(limits PeerLimits) {
 			p.bucket = NewBucket(limits.Rate, limits.Burst)
 		}
 	}
+	if limits.BadRate != t.limits.BadRate || limits.BadBurst != t.limits.BadBurst {
+		for _, p := range t.peers {
+			p.bad = NewBucket(limits.BadRate, limits.BadBurst)
+		}
+	}
 	t.limits = limits
 }
 
@@ -71,15 +80,13 @@ func (t *Peers) Admit(addr netip.Addr, now time.Duration) Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget(now)
-	p := t.peers[addr]
-	if p == nil {
-		p = &peer{addr: addr, bucket: NewBucket(t.limits.Rate, t.limits.Burst)}
-		t.peers[addr] = p
-		t.pushIdle(p)
-	}
+	p := t.enterLocked(addr)
 	if t.limits.Loopback || !addr.IsLoopback() {
 		if t.limits.ConnectionsMax > 0 && p.connections >= t.limits.ConnectionsMax {
 			return TooMany
+		}
+		if p.bad.Empty(now) {
+			return TooBad
 		}
 		if !p.bucket.Allow(now) {
 			return TooFast
@@ -90,6 +97,29 @@ func (t *Peers) Admit(addr netip.Addr, now time.Duration) Verdict {
 	}
 	p.connections++
 	return Admitted
+}
+
+// enterLocked returns the entry of an address.
+func (t *Peers) enterLocked(addr netip.Addr) *peer {
+	p := t.peers[addr]
+	if p == nil {
+		p = &peer{
+			addr: addr, bucket: NewBucket(t.limits.Rate, t.limits.Burst),
+			bad: NewBucket(t.limits.BadRate, t.limits.BadBurst),
+		}
+		t.peers[addr] = p
+		t.pushIdle(p)
+	}
+	return p
+}
+
+// Blame notes a bad handshake of addr: of those that are admitted no more than the rate may be bad.
+func (t *Peers) Blame(addr netip.Addr, now time.Duration) {
+	addr = key(addr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget(now)
+	t.enterLocked(addr).bad.Allow(now)
 }
 
 // Release takes back one admitted connection of addr.
@@ -118,7 +148,7 @@ func (t *Peers) Len() int {
 func (t *Peers) forget(now time.Duration) {
 	for range 2 {
 		p := t.oldest
-		if p == nil || !p.bucket.Full(now) && t.idle <= idlePeersMax {
+		if p == nil || !(p.bucket.Full(now) && p.bad.Full(now)) && t.idle <= idlePeersMax {
 			return
 		}
 		t.removeIdle(p)

@@ -127,7 +127,7 @@ func histogram(of func(*Shard) *Histogram) func(*scrape) {
 }
 
 // state is a value of the snapshot.
-func state[T int | int64 | uint64 | DrainState](of func(*Snapshot) T) func(*scrape) {
+func state[T int | int64 | uint64 | DrainState | MemoryState](of func(*Snapshot) T) func(*scrape) {
 	return func(x *scrape) { x.emit(float64(of(&x.state))) }
 }
 

@@ -322,6 +322,15 @@ func processFamilies(cfg *Config) []family {
 		help:    "0 while serving, 1 while not ready but still accepting, 2 while closing.",
 		collect: state(func(s *Snapshot) DrainState { return s.Drain }),
 	}, {
+		name: "memory_state",
+		help: "0 while there is enough memory, 1 while nothing new is taken on, 2 while the " +
+			"largest outbound queues are given up.",
+		collect: state(func(s *Snapshot) MemoryState { return s.MemoryState }),
+	}, {
+		name:    "memory_limit_bytes",
+		help:    "Memory limit of the Go runtime; 0 if there is none.",
+		collect: state(func(s *Snapshot) uint64 { return s.MemoryLimit }),
+	}, {
 		name: "config_last_reload_successful",
 		help: "1 if the last reload of the configuration succeeded, or there was none; else 0.",
 		collect: state(func(s *Snapshot) int {

@@ -24,7 +24,7 @@ type Config struct {
 	Loops int
 	// CloseReasons, RejectReasons and AuthVerdicts are the labels that Shard.Closed, Shard.Rejected
 	// and Shard.Verdict count by, at most 64 each. Policies and SlowReasons are those of
-	// Shard.SlowConsumer, at most 4 each.
+	// Shard.SlowConsumer, at most 4 and 8.
 	CloseReasons, RejectReasons []string
 	AuthVerdicts                []string
 	// TLSOutcomes are the labels of Snapshot.TLS.Outcomes, in their order.

@@ -29,6 +29,8 @@ const (
 	ScopeAcceptIP
 	ScopeConnectionsIP
 	ScopeConnectionsUser
+	ScopeBytes
+	ScopeBadHandshakes
 	scopes
 )
 
@@ -36,13 +38,14 @@ var scopeNames = [scopes]string{
 	ScopeMessage: "message", ScopeControl: "control", ScopeAccept: "accept",
 	ScopeAcceptIP: "accept_ip", ScopeConnectionsIP: "connections_ip",
 	ScopeConnectionsUser: "connections_user",
+	ScopeBytes:           "bytes", ScopeBadHandshakes: "bad_handshakes_ip",
 }
 
 // Sizes of the fixed label sets that a Shard has room for.
 const (
 	reasonsMax  = 64
 	policies    = 4
-	slowReasons = 4
+	slowReasons = 8
 )
 
 // Shard holds the counters of one event loop. Any goroutine may use it, but it is cheap as long as

@@ -15,6 +15,8 @@ type Snapshot struct {
 	CompressionMemory int64  // bytes set aside for the compression contexts of connections
 	LogDropped        uint64 // log lines lost since the start because the log could not keep up
 	Drain             DrainState
+	MemoryState       MemoryState
+	MemoryLimit       uint64 // of the Go runtime in bytes; 0 if there is none
 	Reload            Reload
 }
 
@@ -81,6 +83,18 @@ const (
 	DrainAnnounced                   // reports not ready, still accepts
 	DrainClosing                     // accepts no more, closes what there is
 )
+
+// MemoryState is how near the process is to its memory limit.
+type MemoryState uint32
+
+// The states of memory.
+const (
+	MemoryFine MemoryState = iota
+	MemorySoft             // nothing new is taken on
+	MemoryHard             // what is there is given up
+)
+
+func (s MemoryState) String() string { return [...]string{"fine", "soft", "hard"}[s] }
 
 // Reload describes the configuration. Starting counts as the first successful reload.
 type Reload struct {

@@ -136,8 +136,8 @@ func TestFindings(t *testing.T) {
 			"512 MiB of the control group", "--max-connections 78643"},
 		{"memory_tiny", one("proc/meminfo", "MemTotal: 1024 kB\n"), 1, "memory", Fail,
 			"about 0 idle connections, not 1", ""},
-		{"go_limit_unset", one("sys/fs/cgroup/memory.max", "1073741824\n"), 1, "Go memory limit", Warn,
-			"Go is not told", "GOMEMLIMIT=870MiB"},
+		{"go_limit_unset", one("sys/fs/cgroup/memory.max", "1073741824\n"), 1, "Go memory limit", OK,
+			"80 % of the group's: 819 MiB", ""},
 
 		{"buffers_short", one("proc/sys/net/ipv4/tcp_mem", "1 2 50000\n"), 100_000, "socket buffers",
 			Warn, "not one page for each of 100000", `tcp_mem="100000 150000 200000"`},
