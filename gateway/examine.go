@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"time"
 
+	"sluice/gateway/auth"
 	"sluice/gateway/auth/setup"
 )
 
@@ -82,4 +84,28 @@ func Examine(cfg Config) (warnings []string, err error) {
 	}
 	s.Close()
 	return warnings, nil
+}
+
+// CheckToken says whose a token is, as a gateway with a valid configuration would. It waits for
+// published keys as long as ctx allows. It returns ErrNoAuthentication if there is none; other
+// errors of the verifiers are of type *auth.Error.
+func CheckToken(ctx context.Context, cfg Config, token string) (auth.Identity, error) {
+	c := cfg.auth()
+	if !c.Enabled() {
+		return auth.Identity{}, ErrNoAuthentication
+	}
+	s, err := setup.New(c)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	defer s.Close()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for s.Ready() != nil && ctx.Err() == nil {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+		}
+	}
+	return s.Verify(ctx, auth.Credential{Token: auth.Secret(token), Kind: auth.KindHeader})
 }

@@ -40,7 +40,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetVersionTemplate("sluice {{.Version}}\n")
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(a.runCommand(), a.checkCommand(), a.configCommand(), a.doctorCommand(),
-		a.healthCommand(), a.versionCommand())
+		a.healthCommand(), a.tokenCommand(), a.versionCommand())
 	return root
 }
 

@@ -21,6 +21,7 @@ Commands
   config    show every value and where it comes from; --yaml for a file
   doctor    examine the limits of this host and say what mends them
   health    ask the gateway on this host, for container probes; --ready
+  token     make tokens for tests (gen), explain one (check)
   version   show version, commit and Go release; --json
 
 Flags (the common ones; sluice help flags lists all)

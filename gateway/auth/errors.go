@@ -54,30 +54,94 @@ var verdicts = [reasons]struct {
 	name  string
 	class error
 	code  string // of RFC 6750 section 3.1
+	text  string // for people who look for the cause
 }{
-	ReasonMissing:   {"missing", ErrInvalid, ""},
-	ReasonRequest:   {"request", ErrInvalid, "invalid_request"},
-	ReasonTooLarge:  {"too_large", ErrInvalid, "invalid_token"},
-	ReasonMalformed: {"malformed", ErrInvalid, "invalid_token"},
-	ReasonAlgorithm: {"algorithm", ErrInvalid, "invalid_token"},
-	ReasonKey:       {"unknown_key", ErrInvalid, "invalid_token"},
-	ReasonSignature: {"signature", ErrInvalid, "invalid_token"},
-	ReasonExpired:   {"expired", ErrInvalid, "invalid_token"},
-	ReasonNotYet:    {"not_yet_valid", ErrInvalid, "invalid_token"},
-	ReasonIssuer:    {"issuer", ErrInvalid, "invalid_token"},
-	ReasonAudience:  {"audience", ErrInvalid, "invalid_token"},
-	ReasonClaims:    {"claims", ErrInvalid, "invalid_token"},
-	ReasonInactive:  {"inactive", ErrInvalid, "invalid_token"},
-	ReasonRevoked:   {"revoked", ErrInvalid, "invalid_token"},
-	ReasonForbidden: {"forbidden", ErrForbidden, "insufficient_scope"},
-	ReasonLimited:   {"limited", ErrLimited, ""},
-	ReasonBusy:      {"busy", ErrUnavailable, ""},
-	ReasonBreaker:   {"breaker", ErrUnavailable, ""},
-	ReasonBackend:   {"backend", ErrUnavailable, ""},
-	ReasonNoKeys:    {"no_keys", ErrUnavailable, ""},
+	ReasonMissing: {
+		"missing", ErrInvalid, "",
+		"there is no credential",
+	},
+	ReasonRequest: {
+		"request", ErrInvalid, "invalid_request",
+		"it is presented in a wrong or ambiguous way",
+	},
+	ReasonTooLarge: {
+		"too_large", ErrInvalid, "invalid_token",
+		"it is too long",
+	},
+	ReasonMalformed: {
+		"malformed", ErrInvalid, "invalid_token",
+		"it is not well formed",
+	},
+	ReasonAlgorithm: {
+		"algorithm", ErrInvalid, "invalid_token",
+		"its algorithm is not the key's",
+	},
+	ReasonKey: {
+		"unknown_key", ErrInvalid, "invalid_token",
+		"no key has its key id and algorithm",
+	},
+	ReasonSignature: {
+		"signature", ErrInvalid, "invalid_token",
+		"the signature is wrong",
+	},
+	ReasonExpired: {
+		"expired", ErrInvalid, "invalid_token",
+		"it has expired",
+	},
+	ReasonNotYet: {
+		"not_yet_valid", ErrInvalid, "invalid_token",
+		"it begins, or was made, in the future",
+	},
+	ReasonIssuer: {
+		"issuer", ErrInvalid, "invalid_token",
+		"nobody who is trusted here made it",
+	},
+	ReasonAudience: {
+		"audience", ErrInvalid, "invalid_token",
+		"it is meant for somebody else (aud)",
+	},
+	ReasonClaims: {
+		"claims", ErrInvalid, "invalid_token",
+		"a claim is missing, of the wrong type or too long",
+	},
+	ReasonInactive: {
+		"inactive", ErrInvalid, "invalid_token",
+		"its authority does not know it, or no longer",
+	},
+	ReasonRevoked: {
+		"revoked", ErrInvalid, "invalid_token",
+		"it was revoked",
+	},
+	ReasonForbidden: {
+		"forbidden", ErrForbidden, "insufficient_scope",
+		"the user may not do that",
+	},
+	ReasonLimited: {
+		"limited", ErrLimited, "",
+		"the service is asked too often",
+	},
+	ReasonBusy: {
+		"busy", ErrUnavailable, "",
+		"too many questions are under way",
+	},
+	ReasonBreaker: {
+		"breaker", ErrUnavailable, "",
+		"the service failed too often and is left alone",
+	},
+	ReasonBackend: {
+		"backend", ErrUnavailable, "",
+		"the service failed",
+	},
+	ReasonNoKeys: {
+		"no_keys", ErrUnavailable, "",
+		"the keys of the issuer could not be fetched",
+	},
 }
 
 func (r Reason) String() string { return verdicts[r].name }
+
+// Explain says what the reason is about, in a sentence for the owner of the token.
+func (r Reason) Explain() string { return verdicts[r].text }
 
 // ReasonNames lists the names of all reasons, by reason.
 func ReasonNames() []string {
