@@ -142,6 +142,9 @@ func TestA08_FaultsKeepTheKeys(t *testing.T) {
 	}
 	canary := newService(t, good)
 	p := newPublisher(t, good, func(c *JWKSConfig) { c.Timeout = time.Second })
+	if err := p.refresh(); err != nil { // the keys of before
+		t.Fatal(err)
+	}
 	v := verifierOf(t, p.keys)
 	token := sign(t, "ES256", key, kid("k"), goodClaims())
 	version := p.keys.version()
