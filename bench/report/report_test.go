@@ -174,6 +174,9 @@ func TestJudge(t *testing.T) {
 		{"rate", func(r *Result) {
 			r.Achieved.Sent, r.Generator.CPUShare = 40_000, 0.6
 		}, "sent 40,000 of 50,000"},
+		{"few_messages_are_rounded", func(r *Result) {
+			r.Plan.Rate, r.Seconds, r.Achieved.Sent, r.Generator.CPUShare = 10, 0.96, 9, 0.6
+		}, ""},
 		{"server_held_it_up", func(r *Result) {
 			// A thousand connections whose answers take a second cannot send 5000 a second.
 			r.Achieved.Sent, r.Latencies["raw"] = 10_000, ramp(2e6)
