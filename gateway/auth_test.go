@@ -463,7 +463,7 @@ func TestI05_no_secret_is_logged(t *testing.T) {
 		cfg := quick()
 		guarded(t, &cfg)
 		log := new(logged)
-		cfg.Engine = g.EngineName()
+		cfg.Engine, cfg.Admin = g.EngineName(), "127.0.0.1:0"
 		g = serveLogged(t, cfg, log)
 		secret := sign(t, jwt.MapClaims{"sub": "ann", "exp": time.Now().Add(-time.Hour).Unix()})
 		refusedWith(t, g, "/chat/ann?token="+secret)
@@ -472,7 +472,11 @@ func TestI05_no_secret_is_logged(t *testing.T) {
 		p, _ := dialWebSocket(t, g, "/chat/ann")
 		p.send(wire.OpText, fmt.Sprintf(`{"token":%q}`, secret))
 		p.wantClose(3000)
-		lines := strings.Join(log.lines(), "\n")
+		_, page := ask(t, g, "/metrics")
+		if !strings.Contains(page, `sluice_auth_verdicts_total{verdict="expired"} 4`) {
+			t.Error("the metrics do not count what was refused")
+		}
+		lines := strings.Join(log.lines(), "\n") + page
 		if !strings.Contains(lines, "handshake_refused") {
 			t.Fatalf("nothing was logged: %s", lines)
 		}

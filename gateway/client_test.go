@@ -160,4 +160,15 @@ func TestHookSeesTheClient(t *testing.T) {
 	g := serve(t, cfg)
 	dialWebSocket(t, g, "/echo", `Forwarded: for="198.51.100.1:4711"`,
 		bearer(sign(t, jwt.MapClaims{"sub": "x"})))
+	g.Close()
+	// Also with a token in the first message.
+	cfg.AuthSources = []string{"message"}
+	g = serve(t, cfg)
+	p, _ := dialWebSocket(t, g, "/echo", "Forwarded: for=198.51.100.1")
+	p.send(wire.OpText, `{"token":"opaque"}`)
+	p.send(wire.OpText, "hello")
+	p.wantMessage("hello")
+	p, _ = dialWebSocket(t, g, "/echo", "Forwarded: for=198.51.100.2")
+	p.send(wire.OpText, `{"token":"opaque"}`)
+	p.wantClose(3003)
 }

@@ -25,6 +25,7 @@ type proof struct {
 	claimed  string        // the user that the path names; empty if it names none
 	room     string        // where the session goes once it is proven
 	protocol string        // to select in the answer to the handshake
+	asked    *auth.Request // the handshake, for who verifies a token to come; nil once proven
 	deadline uint32        // in ticks: of the token to come, or of the identity; 0 for none
 
 	// pending is the credential that is being verified, nil for none. Any goroutine may set it.
@@ -57,6 +58,7 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 	case !ok && s.proveByCertificate(r):
 		return
 	case !ok && a.setup.FromMessage():
+		s.proof.asked = asked
 		s.proof.deadline = s.lane.tick() + ticks(s.lane.cfg().AuthTimeout)
 		s.accept(r, room)
 		return
@@ -144,7 +146,7 @@ func (s *session) prove(id auth.Identity) {
 		return
 	}
 	s.countVerdict(nil)
-	p.proven, s.user = true, id.User
+	p.proven, p.asked, s.user = true, nil, id.User
 	s.keep(id)
 	if s.state == stateOpen {
 		s.join(p.room)
@@ -234,6 +236,7 @@ func (s *session) workTokenMessage(payload []byte) bool {
 func (s *session) present(payload []byte, end func(endReason)) {
 	c, err := auth.ParseFirstMessage(payload)
 	if err == nil {
+		c.Request = s.proof.asked
 		err = s.verify(c)
 	}
 	if err != nil {
