@@ -468,7 +468,7 @@ func TestI05_no_secret_is_logged(t *testing.T) {
 		secret := sign(t, jwt.MapClaims{"sub": "ann", "exp": time.Now().Add(-time.Hour).Unix()})
 		refusedWith(t, g, "/chat/ann?token="+secret)
 		refusedWith(t, g, "/chat/ann", bearer(secret))
-		refusedWith(t, g, "/chat/ann", "Cookie: session="+secret)
+		refusedWith(t, g, "/chat/ann", "Origin: https://good.com", "Cookie: session="+secret)
 		p, _ := dialWebSocket(t, g, "/chat/ann")
 		p.send(wire.OpText, fmt.Sprintf(`{"token":%q}`, secret))
 		p.wantClose(3000)
