@@ -3,6 +3,7 @@ package benchtest
 import (
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/gobwas/ws"
 )
@@ -19,6 +20,7 @@ type Handshake struct {
 // upgrade answers the handshake of a client, as the faults say, and returns its target.
 func (s *Server) upgrade(c net.Conn) (target string, err error) {
 	h := Handshake{Header: http.Header{}}
+	joined := false
 	u := ws.Upgrader{
 		OnRequest: func(uri []byte) error { h.Target = string(uri); return nil },
 		OnHost:    func(host []byte) error { h.Host = string(host); return nil },
@@ -30,11 +32,24 @@ func (s *Server) upgrade(c net.Conn) (target string, err error) {
 			h.Header.Add("Sec-WebSocket-Protocol", string(offered))
 			return s.faults.Subprotocol, true
 		},
-		OnBeforeUpgrade: func() (ws.HandshakeHeader, error) { return s.judge(h) },
+		OnBeforeUpgrade: func() (ws.HandshakeHeader, error) {
+			header, err := s.judge(h)
+			if err == nil {
+				// Who has its answer gets every broadcast from then on, and none before it.
+				s.mu.Lock()
+				joined, s.conns[c] = true, !isEcho(h.Target)
+			}
+			return header, err
+		},
 	}
 	_, err = u.Upgrade(c)
+	if joined {
+		s.mu.Unlock()
+	}
 	return h.Target, err
 }
+
+func isEcho(target string) bool { return strings.HasPrefix(target, "/echo") }
 
 // judge returns the refusal of a handshake, or what is added to its acceptance.
 func (s *Server) judge(h Handshake) (ws.HandshakeHeader, error) {

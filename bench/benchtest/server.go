@@ -5,7 +5,6 @@ package benchtest
 import (
 	"crypto/x509"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,12 +104,6 @@ func (s *Server) CutAll() {
 	}
 }
 
-func (s *Server) join(c net.Conn, chat bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns[c] = chat
-}
-
 func (s *Server) serve(c net.Conn) {
 	defer func() {
 		s.mu.Lock()
@@ -118,13 +111,14 @@ func (s *Server) serve(c net.Conn) {
 		s.mu.Unlock()
 		c.Close()
 	}()
-	s.join(c, false)
-	path, err := s.upgrade(c)
+	s.mu.Lock()
+	s.conns[c] = false
+	s.mu.Unlock()
+	target, err := s.upgrade(c)
 	if err != nil {
 		return
 	}
-	echo := strings.HasPrefix(path, "/echo")
-	s.join(c, !echo)
+	echo := isEcho(target)
 	for {
 		msg, op, err := wsutil.ReadClientData(c)
 		if err != nil {

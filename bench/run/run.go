@@ -26,6 +26,9 @@ type script interface {
 // grace is how long answers may still arrive when nothing more is sent.
 const grace = 2 * time.Second
 
+// settledAfter is after how many tenths of a second without an arrival nothing more is expected.
+const settledAfter = 3
+
 // Observer is told how a run gets on. Its functions are called one at a time; nil is for nobody.
 type Observer struct {
 	// Point gets the figures of every second.
@@ -284,15 +287,17 @@ func (r *runner) point(from, to snapshot) {
 
 // settle waits for what is still on its way.
 func (r *runner) settle(ctx context.Context) {
-	last := r.counts().received
+	last, still := r.counts().received, 0
 	for range int(grace / (100 * time.Millisecond)) {
 		if sleep(ctx, 100*time.Millisecond) != nil {
 			return
 		}
-		if n := r.counts().received; n == last {
+		n := r.counts().received
+		if still++; n != last {
+			last, still = n, 0
+		}
+		if still == settledAfter {
 			return
-		} else {
-			last = n
 		}
 	}
 }
