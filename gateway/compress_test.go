@@ -20,6 +20,13 @@ type packed struct {
 func joinPacked(t *testing.T, g *Gateway, target, offer string) *packed {
 	t.Helper()
 	p, head := dialWebSocket(t, g, target, "Sec-WebSocket-Extensions: "+offer)
+	return newPacked(p, head)
+}
+
+// newPacked makes of a client, who has offered compression, one that uses what head grants.
+func newPacked(p *peer, head string) *packed {
+	t := p.t
+	t.Helper()
 	codec, err := deflate.NewCodec(deflate.Config{Level: 1, ContextBytesMax: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
