@@ -18,6 +18,7 @@ type process struct {
 	*exec.Cmd
 	stdout *bufio.Reader
 	stderr *bufio.Reader // nil if the test has said where it goes
+	echo   string        // the line of the banner
 }
 
 // start runs the program. It is killed when the test ends without waiting for it.
@@ -42,7 +43,7 @@ func start(t *testing.T, stderr *os.File, args ...string) *process {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p.await(t, p.stdout, "echo ")
+	p.echo = p.await(t, p.stdout, "echo ")
 	return p
 }
 
