@@ -10,6 +10,7 @@ import (
 
 	"sluice/gateway/auth"
 	"sluice/gateway/auth/setup"
+	"sluice/gateway/tlsio"
 )
 
 // expirySoon is when an operator is told that a certificate is about to expire.
@@ -21,7 +22,12 @@ func (c *Config) Encrypted() bool { return c.TLSSelfSigned || len(c.TLSCerts) > 
 // Authenticated reports whether every client has to prove who its user is.
 func (c *Config) Authenticated() bool {
 	a := c.auth()
-	return a.Enabled() || c.TLSClientAuth != "none"
+	return a.Enabled() || c.asksCertificates()
+}
+
+// asksCertificates reports whether a client may prove who its user is by a certificate.
+func (c *Config) asksCertificates() bool {
+	return c.Encrypted() && c.TLSClientAuth != string(tlsio.ClientAuthNone)
 }
 
 // Warnings lists what a valid configuration does that an operator may not want, in sentences. It

@@ -79,6 +79,18 @@ func dialRaw(t *testing.T, g *Gateway) net.Conn {
 	return c
 }
 
+// dialFrom is dialRaw from an address of this machine.
+func dialFrom(t *testing.T, g *Gateway, local string) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}, Timeout: 30 * time.Second}
+	c, err := d.Dial("tcp", g.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 func upgradeRequest(target string, headers ...string) string {
 	return "GET " + target + " HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" +

@@ -174,7 +174,7 @@ func (s *session) handshakeTimeout() {
 // pathUser is the user that a path names. With authentication it is only compared with who the peer
 // proves to be, so it may be anything or empty.
 func (s *session) pathUser(raw string) (user string, ok bool) {
-	if g := s.lane.g; g.authority != nil || g.encryption != nil && g.encryption.asks {
+	if s.lane.g.authority != nil {
 		return unescape(raw, auth.UserBytesMax)
 	}
 	return name(raw)

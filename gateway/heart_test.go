@@ -86,6 +86,27 @@ func TestR07_whatever_arrives_proves_life(t *testing.T) {
 	}
 }
 
+// A proxy that cuts what is idle for a minute never gets to: the client only answers pings.
+func TestX04_proxies_see_no_idle_connection(t *testing.T) {
+	s := newStage(t, beating())
+	p := s.join("/echo")
+	quiet := time.Duration(0)
+	for range 5 * 60 {
+		s.fake.Advance(time.Second)
+		if p.hear().pings == 0 {
+			if quiet += time.Second; quiet >= 40*time.Second {
+				t.Fatalf("nothing was said for %v", quiet)
+			}
+			continue
+		}
+		quiet = 0
+		p.frame(wire.OpPong, "")
+	}
+	if p.closed() {
+		t.Error("who answers its pings is gone")
+	}
+}
+
 func TestR06_first_pings_are_spread(t *testing.T) {
 	s := newStage(t, beating())
 	const peers, seconds = 5000, 25

@@ -343,7 +343,7 @@ func TestP04_panics_end_their_session_only(t *testing.T) {
 		s.fake.Step()
 		s.stillServes(other)
 	})
-	t.Run("loop", func(t *testing.T) {
+	t.Run("R09_loop", func(t *testing.T) {
 		s := newStage(t, quick())
 		p, other := s.join("/chat/alice"), s.join("/chat/bob")
 		var sub *hub.Subscription

@@ -2,17 +2,20 @@ package gateway
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
 )
 
-func TestM01_memory_guard(t *testing.T) {
+func TestR04_memory_guard(t *testing.T) {
 	s := newStage(t, quick())
 	used := uint64(0)
 	s.memory.limit, s.memory.used = 1000, func() uint64 { return used }
@@ -59,8 +62,8 @@ func TestM01_memory_guard(t *testing.T) {
 	}
 }
 
-// TestMemoryGuardSeesTheLimit holds the guard to the real limit and the real figures.
-func TestMemoryGuardSeesTheLimit(t *testing.T) {
+// TestR04_memory_guard_sees_the_limit holds the guard to the real limit and the real figures.
+func TestR04_memory_guard_sees_the_limit(t *testing.T) {
 	old := debug.SetMemoryLimit(1 << 40)
 	defer debug.SetMemoryLimit(old)
 	g := serve(t, quick())
@@ -120,6 +123,23 @@ func TestA14_guessing_is_turned_away(t *testing.T) {
 		}
 		if resp := refusedWith(t, g, "/echo", bearer("guess")); resp.StatusCode != 429 {
 			t.Errorf("one guess too many gets %d", resp.StatusCode)
+		}
+		verified := func() (n uint64) {
+			for i := range verdictLabels() {
+				for lane := range g.Loops() {
+					n += g.metrics.Shard(lane).Verdict(uint8(i)).Load()
+				}
+			}
+			return n
+		}
+		if n := verified(); n != 3 {
+			t.Errorf("%d tokens were verified, want 3", n)
+		}
+		// Who comes from elsewhere is not held to what that one did.
+		elsewhere := dialFrom(t, g, "127.0.0.2")
+		io.WriteString(elsewhere, upgradeRequest("/echo", bearer(sign(t, jwt.MapClaims{"sub": "ann"}))))
+		if answer := readSome(t, elsewhere); !strings.HasPrefix(string(answer), "HTTP/1.1 101 ") {
+			t.Errorf("another address gets %q", answer)
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"sluice/gateway/wire"
 )
 
-// ErrNoAuthentication is returned by Revoke if nobody has to show a credential.
+// ErrNoAuthentication is returned by Revoke if nobody has to prove who they are.
 var ErrNoAuthentication = errors.New("gateway: authentication is not configured")
 
 // proof is who the peer of a session has proven to be. A session without authentication has none.
@@ -37,7 +37,8 @@ type proof struct {
 func (s *session) identify(r *wire.Request, claimed, room string) {
 	a := s.lane.g.authority
 	if a == nil {
-		s.identifyByCertificate(r, claimed, room)
+		s.user = claimed
+		s.accept(r, room)
 		return
 	}
 	s.proof = &proof{claimed: claimed, room: room}
@@ -62,6 +63,9 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 		s.proof.deadline = s.lane.tick() + ticks(s.lane.cfg().AuthTimeout)
 		s.accept(r, room)
 		return
+	case !ok && !a.setup.Enabled():
+		s.deny(auth.Refuse(auth.ReasonForbidden)) // no token would do, so none is asked for
+		return
 	case !ok && !a.setup.Anonymous():
 		s.deny(auth.Refuse(auth.ReasonMissing))
 		return
@@ -79,12 +83,15 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 // proveByCertificate lets a peer in that shows no token and has a certificate. It reports whether
 // the request has been answered.
 func (s *session) proveByCertificate(r *wire.Request) bool {
-	user, err := s.certificateUser()
-	if user == "" || err != nil {
+	id := s.certificateIdentity()
+	if id.User == "" {
 		return false // there may be a token yet
 	}
-	id := auth.Identity{User: user}
-	if err := s.admits(&id); err != nil {
+	err := s.lane.g.authority.setup.Revocations().Check(&id)
+	if err == nil {
+		err = s.admits(&id)
+	}
+	if err != nil {
 		s.deny(err)
 	} else if !s.mayBePage(r) {
 		s.refuse(badOrigin)
@@ -206,7 +213,7 @@ func (s *session) forgetProof() {
 func (s *session) tokenMessage(ev wire.Event) bool {
 	p := s.proof
 	if p.proven {
-		return !ev.Compressed && !s.echo && s.renewal(ev.Payload, s.end)
+		return !ev.Compressed && s.renews() && s.renewal(ev.Payload, s.end)
 	}
 	s.hold(holdProof)
 	p.deadline = s.lane.tick() + ticks(s.lane.cfg().HandshakeTimeout)
@@ -226,7 +233,7 @@ func (s *session) tokenMessage(ev wire.Event) bool {
 func (s *session) workTokenMessage(payload []byte) bool {
 	end := func(why endReason) { s.endFromWorker(why, 0) }
 	if s.proof.proven {
-		return !s.echo && s.renewal(payload, end)
+		return s.renews() && s.renewal(payload, end)
 	}
 	s.present(payload, end)
 	return true
@@ -244,6 +251,9 @@ func (s *session) present(payload []byte, end func(endReason)) {
 		end(endOf(err))
 	}
 }
+
+// renews reports whether a message may be a token that renews the identity. An echo gives all back.
+func (s *session) renews() bool { return !s.echo && s.lane.g.authority.setup.Enabled() }
 
 // renewal has a token verified, if a text is one. It must not reach others even if it is broken.
 func (s *session) renewal(payload []byte, end func(endReason)) bool {

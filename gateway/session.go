@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"runtime/debug"
@@ -10,6 +11,7 @@ import (
 	"sluice/gateway/hub"
 	"sluice/gateway/metrics"
 	"sluice/gateway/signed"
+	"sluice/gateway/tlsio"
 	"sluice/gateway/wire"
 	"sluice/poller"
 )
@@ -145,6 +147,9 @@ func (s *session) OnClose(err error) {
 		case poller.ErrEngineClosed:
 			s.ended = endShutdown
 		}
+	}
+	if e, ok := errors.AsType[*tlsio.HandshakeError](err); ok && e.ByPeer() {
+		s.lane.g.door.blame(s)
 	}
 	if s.sub != nil {
 		s.lane.g.hub.Unsubscribe(s.sub)

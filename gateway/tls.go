@@ -3,11 +3,9 @@ package gateway
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +38,7 @@ func newEncryption(cfg *Config) (e *encryption, warnings []string, err error) {
 	}
 	e = &encryption{
 		identity: tlsio.Identity(cfg.TLSIdentity), unwatch: func() {},
-		asks: cfg.TLSClientAuth != string(tlsio.ClientAuthNone),
+		asks: cfg.asksCertificates(),
 	}
 	var choose func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	if cfg.TLSSelfSigned {
@@ -179,43 +177,22 @@ func outcomeLabels() (labels []string) {
 	return labels
 }
 
-// errNoUser is a certificate that names no user where users are named.
-var errNoUser = errors.New("the certificate names no user")
-
-// certificateUser is the user whom the client's certificate names; empty if clients are not asked
-// for any, or this one has shown none.
-func (s *session) certificateUser() (string, error) {
+// certificateIdentity is whom the client's certificate names. It is zero if clients are not asked
+// for any, or this one has shown none, or one that names no user.
+func (s *session) certificateIdentity() (id auth.Identity) {
 	e := s.lane.g.encryption
 	if e == nil || !e.asks {
-		return "", nil
+		return id
 	}
 	state, ok := tlsio.State(s.conn)
 	if !ok || len(state.VerifiedChains) == 0 {
-		return "", nil
+		return id
 	}
-	user := tlsio.UserOf(state.VerifiedChains[0][0], e.identity)
-	if !auth.IsUser(user) || strings.Contains(user, chatSeparator) {
-		return "", errNoUser
+	leaf := state.VerifiedChains[0][0]
+	if user := tlsio.UserOf(leaf, e.identity); auth.IsUser(user) {
+		id.User, id.Issued = user, leaf.NotBefore
 	}
-	return user, nil
-}
-
-// identifyByCertificate lets a peer in by its certificate, where there is no other authentication.
-func (s *session) identifyByCertificate(r *wire.Request, claimed, room string) {
-	user, err := s.certificateUser()
-	asks := s.lane.g.encryption != nil && s.lane.g.encryption.asks
-	switch {
-	case !asks:
-		user = claimed
-	case err != nil, user == "", claimed != "" && claimed != user:
-		s.refuse(&wire.Refusal{Status: 403, Reason: wire.ReasonForbidden})
-		return
-	case !s.mayBePage(r):
-		s.refuse(badOrigin)
-		return
-	}
-	s.user = user
-	s.accept(r, room)
+	return id
 }
 
 // mayBePage reports whether a request is not of a page, or of one that may use what its browser

@@ -169,6 +169,39 @@ func TestR05_flood_of_handshakes(t *testing.T) {
 	})
 }
 
+// Handshakes of TLS that the peer breaks count among its bad handshakes; giving up does not.
+func TestA14_bad_TLS_handshakes_count(t *testing.T) {
+	ca := newCertAuthority(t)
+	onEachEngine(t, withTLS(t, ca, func(cfg *Config) {
+		cfg.LimitLoopback, cfg.BadHandshakeRate, cfg.BadHandshakeBurst = true, 0.25, 3
+	}), func(t *testing.T, g *Gateway) {
+		good := func() string {
+			c := tls.Client(dialRaw(t, g), ca.client())
+			defer c.Close()
+			return strings.Fields(tlsHead(t, c, "/echo"))[1]
+		}
+		gone := func() bool { return g.connections() == 0 }
+		for range 5 {
+			dialRaw(t, g).Close()
+		}
+		for _, said := range []string{"GET / HTTP/1.1\r\n\r\n", "SSH-2.0-x\r\n", "\x17\x03\x01\x00\x01x"} {
+			if status := good(); status != "101" {
+				t.Fatalf("before %q a good one gets %s", said, status)
+			}
+			c := dialRaw(t, g)
+			if _, err := io.WriteString(c, said+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, c)
+			c.Close()
+			settled(t, "they have gone", gone)
+		}
+		if status := good(); status != "429" {
+			t.Errorf("after three bad ones a good one gets %s", status)
+		}
+	})
+}
+
 func TestH10_slow_TLS_handshakes(t *testing.T) {
 	ca := newCertAuthority(t)
 	opening := hello(t)

@@ -218,6 +218,7 @@ func TestClientCertificates(t *testing.T) {
 	nobody, nobodyKey := ca.issue("nobody", func(c *x509.Certificate) { c.ExtKeyUsage = usage })
 	change := func(cfg *Config) {
 		cfg.TLSClientAuth, cfg.TLSClientCA = "request", ca.path()
+		cfg.ConnectionsPerUserMax = 2
 	}
 	path := "/chat/" // a slash cannot be escaped in a path, so the certificate names the user
 	status := func(t *testing.T, g *Gateway, conf *tls.Config, target string, headers ...string) string {
@@ -244,6 +245,24 @@ func TestClientCertificates(t *testing.T) {
 				t.Errorf("%s: %s, want %s", r.name, got, r.want)
 			}
 		}
+		if got := status(t, g, ca.client(cert, key), path); got != "429" {
+			t.Errorf("the third connection of a user gets %s", got)
+		}
+		ann.send(wire.OpText, `{"token":"e30.e30.e30"}`)
+		bob.wantMessage(`spiffe://example.com/ann: {"token":"e30.e30.e30"}`) // nobody wants tokens here
+		if n, err := g.Revoke(Revocation{User: uri.String(), Until: time.Now().Add(time.Hour)}); n != 2 {
+			t.Errorf("revoking closes %d connections, %v", n, err)
+		}
+		bob.wantClose(3000)
+		if got := status(t, g, ca.client(cert, key), path); got != "401" {
+			t.Errorf("a revoked user gets %s", got)
+		}
+		settled(t, "a certificate of a later second lets the user in", func() bool {
+			later, laterKey := ca.issue("later", func(c *x509.Certificate) {
+				c.URIs, c.ExtKeyUsage, c.NotBefore = []*url.URL{uri}, usage, time.Now()
+			})
+			return status(t, g, ca.client(later, laterKey), path) == "101"
+		})
 	})
 	onEachEngine(t, withTLS(t, ca, func(cfg *Config) {
 		change(cfg)

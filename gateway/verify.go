@@ -20,7 +20,7 @@ const (
 	verificationsMax = 8192
 )
 
-// authority verifies credentials, and knows whose connections they let in.
+// authority verifies credentials, and knows whose connections they and certificates let in.
 type authority struct {
 	setup   *setup.Setup
 	workers *workers.Pool
@@ -29,10 +29,10 @@ type authority struct {
 }
 
 func (g *Gateway) newAuthority(cfg *Config) (*authority, error) {
-	c := cfg.auth()
-	if !c.Enabled() {
+	if !cfg.Authenticated() {
 		return nil, nil
 	}
+	c := cfg.auth()
 	c.OnRefresh = g.logKeys
 	s, err := setup.New(c)
 	if err != nil {

@@ -3,8 +3,10 @@ package auth
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -54,6 +56,44 @@ func endless(w http.ResponseWriter, r *http.Request) {
 		if _, err := w.Write(spaces); err != nil {
 			return
 		}
+	}
+}
+
+func TestR10_connections_to_a_service_are_few(t *testing.T) {
+	const most = 4
+	var opened atomic.Int64
+	s := &httptest.Server{Config: &http.Server{Handler: says(200, "{}")}}
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	var err error
+	if s.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer s.Close()
+	client := newHTTPClient(nil, most)
+	defer client.CloseIdleConnections()
+	var calls sync.WaitGroup
+	for range 16 {
+		calls.Go(func() {
+			for range 50 {
+				r, err := http.NewRequest(http.MethodGet, s.URL, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if a, err := ask(t.Context(), client, r); err != nil || a.status != 200 {
+					t.Errorf("%d, %v", a.status, err)
+				}
+			}
+		})
+	}
+	calls.Wait()
+	if n := opened.Load(); n > most {
+		t.Errorf("800 calls took %d connections, want at most %d", n, most)
 	}
 }
 

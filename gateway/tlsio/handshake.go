@@ -131,14 +131,15 @@ func (h *handshake) reason(err error) error {
 	if h.failed != nil {
 		return h.failed
 	}
-	if classify(err) != OutcomeNotTLS {
-		return err
+	outcome := classify(err)
+	if outcome == OutcomeNotTLS {
+		e, ok := errors.AsType[tls.RecordHeaderError](err)
+		if ok && looksLikeHTTP(e.RecordHeader[:]) {
+			h.out = append(h.out, plainAnswer...)
+			outcome, err = OutcomePlainHTTP, ErrPlainHTTP
+		}
 	}
-	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && looksLikeHTTP(e.RecordHeader[:]) {
-		h.out = append(h.out, plainAnswer...)
-		return ErrPlainHTTP
-	}
-	return err
+	return &HandshakeError{Outcome: outcome, Err: err}
 }
 
 // read is the transport's Read, on the goroutine. While it waits for the peer another handshake may

@@ -53,6 +53,21 @@ var outcomeNames = [Outcomes]string{
 // String returns the name for a metric's label.
 func (o Outcome) String() string { return outcomeNames[o] }
 
+// HandshakeError is given to OnClose when peer and server did not come to terms.
+type HandshakeError struct {
+	Outcome Outcome
+	Err     error // of crypto/tls, or ErrPlainHTTP
+}
+
+// Error implements error.
+func (e *HandshakeError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what crypto/tls said.
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// ByPeer reports whether the peer is to blame. It is not if it does not like what we are.
+func (e *HandshakeError) ByPeer() bool { return e.Outcome != OutcomePeerAlert }
+
 // errGone ends the handshake of a connection that has closed.
 var errGone = errors.New("tlsio: connection closed during the handshake")
 
@@ -73,11 +88,12 @@ var outcomeTexts = []struct {
 
 // classify gives the error of a handshake its outcome.
 func classify(err error) Outcome {
+	if e, ok := errors.AsType[*HandshakeError](err); ok {
+		return e.Outcome
+	}
 	switch {
 	case err == nil:
 		return OutcomeEstablished
-	case errors.Is(err, ErrPlainHTTP):
-		return OutcomePlainHTTP
 	case errors.Is(err, ErrTimeout):
 		return OutcomeTimeout
 	case errors.Is(err, ErrBusy):

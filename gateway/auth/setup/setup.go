@@ -59,7 +59,7 @@ func (c *Config) Ambient() bool {
 // Setup verifies credentials. It is safe for concurrent use.
 type Setup struct {
 	sources     []auth.Source
-	verifier    auth.Verifier
+	verifier    auth.Verifier // nil if nobody has to show a credential
 	revocations *auth.Revocations
 	caches      []*auth.Cache
 	keys        []*auth.JWKS
@@ -69,9 +69,13 @@ type Setup struct {
 }
 
 // New builds what cfg says; it reads the files of keys and secrets, and starts to fetch published
-// keys. Close must be called.
+// keys. Close must be called. If nobody has to show a credential, there is nothing to extract, and
+// only revocations.
 func New(cfg Config) (*Setup, error) {
 	s := &Setup{revocations: auth.NewRevocations(revocationsMax)}
+	if !cfg.Enabled() {
+		return s, nil
+	}
 	var errs []error
 	for _, text := range cfg.Sources {
 		source, err := ParseSource(text)
@@ -108,6 +112,9 @@ func (s *Setup) Extract(r *auth.Request) (c auth.Credential, ok bool, err error)
 	return auth.Extract(r, s.sources)
 }
 
+// Enabled reports whether there is anything that verifies credentials.
+func (s *Setup) Enabled() bool { return s.verifier != nil }
+
 // FromMessage reports whether a token may come in the first message.
 func (s *Setup) FromMessage() bool { return s.fromMessage }
 
@@ -115,7 +122,8 @@ func (s *Setup) FromMessage() bool { return s.fromMessage }
 // may go by the headers.
 func (s *Setup) Anonymous() bool { return s.asksHook }
 
-// Verify implements auth.Verifier. It may block for as long as the services may take.
+// Verify implements auth.Verifier. It may block for as long as the services may take. There must be
+// something that verifies.
 func (s *Setup) Verify(ctx context.Context, c auth.Credential) (auth.Identity, error) {
 	return s.verifier.Verify(ctx, c)
 }
