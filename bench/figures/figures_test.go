@@ -60,7 +60,7 @@ func TestEveryMeasurementOfTheFloor(t *testing.T) {
 	defer cancel()
 	// Resident memory of so few connections is all noise, and takes its time to settle.
 	fanouts := []string{"fanout", "flooded", "saturated"}
-	names := append([]string{"echo", "pipelined", "echo16k", "handshake", "deflate512"}, fanouts...)
+	names := append([]string{"echo", "paced", "pipelined", "echo16k", "handshake", "deflate512"}, fanouts...)
 	var progress bytes.Buffer
 	r, err := Run(ctx, servers, scale, names, &progress)
 	if err != nil {

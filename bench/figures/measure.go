@@ -46,6 +46,8 @@ func measurements() []measurement {
 		{"idle", "B/conn", "RSS per idle connection in rooms of 100", true, measureIdle},
 		{"echo", "us/msg", "echo of 128 B, 500 connections, 1 in flight", true,
 			echo(500, 128, 1)},
+		{"paced", "us/msg", "echo of 128 B, 500 connections, 20,000 a second", true,
+			paced(500, 128, 20_000)},
 		{"pipelined", "us/msg", "echo of 128 B, 50 connections, 32 in flight", true,
 			echo(50, 128, 32)},
 		{"echo16k", "us/msg", "echo of 16 KiB, 50 connections, 1 in flight", true,
@@ -141,6 +143,32 @@ func echo(conns, size, inFlight int) func(context.Context, *child.Child, Scale) 
 		e.Start(s)
 		m, err = processor(ctx, c, scale.Duration, func() uint64 { return e.Counts().Received })
 		if n := e.Counts(); n.Broken > 0 || n.Closed > 0 {
+			return m, fmt.Errorf("%d wrong answers, %d connections lost", n.Broken, n.Closed)
+		}
+		return m, err
+	}
+}
+
+// paced is echo at a rate. Where a client costs much, as with TLS, one that waits for its answer
+// slows down, and a server that has less to do at once does it for more: only at one rate the
+// costs of two servers compare.
+func paced(conns, size int, rate float64) func(context.Context, *child.Child, Scale) (
+	sample, error) {
+	return func(ctx context.Context, c *child.Child, scale Scale) (m sample, err error) {
+		e := scenario.NewEcho(1, size, 0)
+		s, err := swarm(ctx, c, "/echo", conns, load.Config{Script: e})
+		if err != nil {
+			return m, err
+		}
+		ctx, stop := context.WithCancel(ctx)
+		var pacer sync.WaitGroup
+		pacer.Go(func() { e.Pace(ctx, s, rate) })
+		m, err = processor(ctx, c, scale.Duration, func() uint64 { return e.Counts().Received })
+		stop()
+		pacer.Wait()
+		n := e.Counts()
+		err = errors.Join(err, s.Close())
+		if n.Broken > 0 || n.Closed > 0 {
 			return m, fmt.Errorf("%d wrong answers, %d connections lost", n.Broken, n.Closed)
 		}
 		return m, err

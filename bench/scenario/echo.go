@@ -2,13 +2,17 @@ package scenario
 
 import (
 	"bytes"
+	"context"
+	"sync"
+	"time"
 
 	"sluice/bench/load"
 	"sluice/gateway/wire"
 )
 
 // Echo keeps a number of messages in flight on every connection of an echo server: each answer is
-// followed by the next message. It is a load.Script.
+// followed by the next message. With none in flight it sends only what Pace does. It is a
+// load.Script.
 type Echo struct {
 	size, inFlight int
 	message        []byte
@@ -45,7 +49,35 @@ func (e *Echo) Message(c *load.Client, ev wire.Event) {
 	if len(ev.Payload) != e.size {
 		t.broken.Add(1)
 	}
-	c.Send(wire.OpBinary, e.message)
+	if e.inFlight > 0 {
+		c.Send(wire.OpBinary, e.message)
+	}
+}
+
+// Pace sends messages at a rate, from one client after the other, until ctx ends. What is due
+// within a millisecond leaves together, so that servers at one rate get the same arrivals. The
+// clients must be open, and stay so.
+func (e *Echo) Pace(ctx context.Context, s *load.Swarm, rate float64) {
+	var mu sync.Mutex
+	var clients []*load.Client
+	s.Each(func(c *load.Client) {
+		mu.Lock()
+		defer mu.Unlock()
+		clients = append(clients, c)
+	})
+	wake := time.NewTicker(pace)
+	defer wake.Stop()
+	for begin, n := now(), uint64(0); ; {
+		select {
+		case <-wake.C:
+		case <-ctx.Done():
+			return
+		}
+		for due := uint64((now() - begin).Seconds() * rate); n < due; n++ {
+			c := clients[n%uint64(len(clients))]
+			s.Post(c, func() { c.Send(wire.OpBinary, e.message) })
+		}
+	}
 }
 
 // Closed implements load.Script.

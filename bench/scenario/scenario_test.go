@@ -68,7 +68,25 @@ func TestStamp(t *testing.T) {
 	}
 }
 
-func TestEchoKeepsMessagesInFlight(t *testing.T) {
+func TestEchoKeepsAPace(t *testing.T) {
+	e := NewEcho(1, 200, 0)
+	s := connect(t, benchtest.New(t, benchtest.Faults{}), "/echo", 5, e)
+	e.Start(s)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		e.Pace(ctx, s, 5000)
+	}()
+	await(t, "1,000 answers", func() bool { return e.Counts().Received >= 1000 })
+	stop()
+	<-ended
+	if c := e.Counts(); c.Broken != 0 || c.Closed != 0 {
+		t.Errorf("%+v of an honest server", c)
+	}
+}
+
+func TestEchoKeepsMMessagesInFlight(t *testing.T) {
 	e := NewEcho(1, 200, 4)
 	s := connect(t, benchtest.New(t, benchtest.Faults{}), "/echo", 5, e)
 	e.Start(s)

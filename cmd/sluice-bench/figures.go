@@ -145,7 +145,7 @@ func contenders(gateway string) ([]figures.Server, error) {
 		{Name: "netpoll", Command: run("netpoll"), Compress: true},
 		{
 			Name: "epoll-tls", Command: append(run("epoll"), "--tls-self-signed"),
-			Only: []string{"idle", "echo", "echo16k", "handshake"},
+			Only: []string{"idle", "echo", "paced", "echo16k", "handshake"},
 		},
 	}, nil
 }
