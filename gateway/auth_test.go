@@ -394,16 +394,19 @@ func TestHookDecides(t *testing.T) {
 // TestA13_slow_service holds every call of a service up: others are served meanwhile, and those who
 // leave are forgotten.
 func TestA13_slow_service(t *testing.T) {
-	release := make(chan struct{})
-	url := hookServer(t, func(q map[string]any) (int, string) {
-		<-release
-		return 200, `{"user":"slow"}`
-	})
+	var release chan struct{}
 	onEachEngine(t, func(cfg *Config) {
 		guarded(t, cfg)
+		released := make(chan struct{})
+		release = released
+		url := hookServer(t, func(q map[string]any) (int, string) {
+			<-released
+			return 200, `{"user":"slow"}`
+		})
 		cfg.AuthJWT[0] += ",issuer=us"
 		cfg.AuthHook = []string{"url=" + url + ",timeout=20s"}
 	}, func(t *testing.T, g *Gateway) {
+		defer close(release)
 		var waiting []io.Closer
 		for range 2 * verifiersPerService / 4 {
 			c := dialRaw(t, g)
@@ -423,7 +426,6 @@ func TestA13_slow_service(t *testing.T) {
 			return g.authority.pending.Load() == 0
 		})
 	})
-	close(release)
 }
 
 func TestAuthenticationThatCannotStart(t *testing.T) {

@@ -3,9 +3,11 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +20,35 @@ import (
 
 // Two goroutines of ants run from the start of a process until the first pool is made.
 func TestMain(m *testing.M) {
+	warmUp()
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), pollertest.IgnoreNetpoll())
+}
+
+// warmUp has every engine open once what it keeps until the process ends.
+func warmUp() {
+	for _, engine := range []string{"epoll", "netpoll"} {
+		cfg := quick()
+		cfg.Engine = engine
+		g, err := New(cfg, Options{Logger: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			err = errors.Join(g.Start(), g.Close())
+		}
+		if err != nil {
+			panic(err)
+		}
+	}
+}
+
+// leavesNothing checks at the end of a test that there are no more descriptors and goroutines than
+// now. What is cleaned up later than it must be registered earlier.
+func leavesNothing(t *testing.T) {
+	t.Helper()
+	files, routines := openDescriptors(t), goleak.IgnoreCurrent()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		settled(t, "all descriptors are closed", func() bool { return openDescriptors(t) <= files })
+		goleak.VerifyNone(t, routines, pollertest.IgnoreNetpoll())
+	})
 }
 
 // quick is a configuration without the delays of production, and without pings, which would come
@@ -40,6 +70,7 @@ func serve(t *testing.T, cfg Config) *Gateway {
 // serveLogged is serve with a log of everything.
 func serveLogged(t *testing.T, cfg Config, log io.Writer) *Gateway {
 	t.Helper()
+	leavesNothing(t)
 	g, err := New(cfg, Options{Logger: slog.New(slog.NewJSONHandler(log,
 		&slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
