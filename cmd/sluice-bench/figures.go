@@ -131,6 +131,9 @@ func contenders(gateway string) ([]figures.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if wd, err := os.Getwd(); err == nil {
+		self = shorten(self, wd)
+	}
 	run := func(engine string) []string {
 		return []string{gateway, "--listen", "127.0.0.1:0", "--admin", "", "--engine", engine,
 			"--loops", "1", "--accept-burst", "100000", "--message-rate", "0",
@@ -148,6 +151,16 @@ func contenders(gateway string) ([]figures.Server, error) {
 			Only: []string{"idle", "echo", "paced", "echo16k", "handshake"},
 		},
 	}, nil
+}
+
+// shorten makes a path relative to a directory that it is in: the results name it, and the
+// directories of this machine mean nothing elsewhere. It can still be run from there.
+func shorten(path, dir string) string {
+	short, err := filepath.Rel(dir, path)
+	if err != nil || !filepath.IsLocal(short) {
+		return path
+	}
+	return "." + string(filepath.Separator) + short
 }
 
 // raiseDescriptors raises the soft limit of open files to the hard one.

@@ -135,3 +135,15 @@ func TestFiguresWritesItsReport(t *testing.T) {
 		}
 	}
 }
+
+func TestShorten(t *testing.T) {
+	for _, r := range []struct{ path, dir, want string }{
+		{"/src/bin/bench", "/src", "./bin/bench"},
+		{"/src/bench", "/src", "./bench"},
+		{"/usr/bin/bench", "/src", "/usr/bin/bench"},
+	} {
+		if got := shorten(r.path, r.dir); got != r.want {
+			t.Errorf("%s in %s is %s, want %s", r.path, r.dir, got, r.want)
+		}
+	}
+}
