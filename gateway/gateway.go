@@ -65,7 +65,7 @@ type Gateway struct {
 	workers *workers.Pool
 	door    *door
 	clients clients
-	parting []byte // for peers that cannot even be kept to be told why
+	parting []byte // for peers that cannot even be kept to be told why; may be empty
 	metrics *metrics.Metrics
 	admin   *admin.Server // nil without an admin listener, and before Start
 	// adminToken is what the admin listener wants for changes; empty if that comes from loopback.
@@ -114,8 +114,10 @@ func newGateway(cfg Config, opts Options, engine newEngine) (*Gateway, error) {
 	if g.log == nil {
 		g.log = slog.Default()
 	}
-	g.parting = wire.AppendRefusal(nil,
-		&wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
+	if !cfg.Encrypted() { // a peer that wants TLS first could not read it
+		g.parting = wire.AppendRefusal(nil,
+			&wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
+	}
 	g.memory = newMemoryGuard()
 	g.door = &door{g: g, peers: limits.NewPeers(limits.PeerLimits{})}
 	if g.clients, err = newClients(&cfg); err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -14,6 +15,8 @@ import (
 
 	"sluice/gateway/tlsio"
 	"sluice/gateway/wire"
+	"sluice/poller"
+	"sluice/poller/pollertest"
 )
 
 // ended is how many TLS handshakes have come to an outcome.
@@ -200,6 +203,29 @@ func TestA14_bad_TLS_handshakes_count(t *testing.T) {
 			t.Errorf("after three bad ones a good one gets %s", status)
 		}
 	})
+}
+
+// A peer that waits for TLS is told nothing in plain text, not even where descriptors ran out.
+func TestR01_no_parting_before_TLS(t *testing.T) {
+	for _, encrypted := range []bool{false, true} {
+		cfg := quick()
+		cfg.TLSSelfSigned = encrypted
+		var got poller.Config
+		g, err := newGateway(cfg, Options{Logger: slog.New(slog.DiscardHandler)},
+			func(_ string, c poller.Config) (poller.Engine, error) {
+				got = c
+				return pollertest.NewFake(), nil
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.StarvedParting) > 0 == encrypted {
+			t.Errorf("encrypted %t: the parting is %q", encrypted, got.StarvedParting)
+		}
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestH10_slow_TLS_handshakes(t *testing.T) {
