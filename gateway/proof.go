@@ -64,7 +64,7 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 		s.accept(r, room)
 		return
 	case !ok && !a.setup.Enabled():
-		s.deny(auth.Refuse(auth.ReasonForbidden)) // no token would do, so none is asked for
+		s.deny(auth.Refuse(auth.ReasonForbidden))
 		return
 	case !ok && !a.setup.Anonymous():
 		s.deny(auth.Refuse(auth.ReasonMissing))
@@ -286,6 +286,9 @@ func (s *session) deny(err error) {
 	refusal := &wire.Refusal{
 		Status: e.Status(), Reason: refusalReason(e), Challenge: e.Challenge(),
 		RetryAfter: int((e.RetryAfter + time.Second - 1) / time.Second),
+	}
+	if !s.lane.g.authority.setup.Enabled() { // no token would do, so none is asked for
+		refusal = &wire.Refusal{Status: 403, Reason: wire.ReasonForbidden}
 	}
 	if !s.lane.cfg().AuthExplain || !s.lane.explains.Allow(s.lane.loop.Now()) {
 		s.refuse(refusal)

@@ -221,8 +221,12 @@ func TestClientCertificates(t *testing.T) {
 		cfg.ConnectionsPerUserMax = 2
 	}
 	path := "/chat/" // a slash cannot be escaped in a path, so the certificate names the user
+	tokens := false  // may be shown instead
 	status := func(t *testing.T, g *Gateway, conf *tls.Config, target string, headers ...string) string {
 		head := tlsHead(t, tls.Client(dialRaw(t, g), conf), target, headers...)
+		if strings.Contains(head, "WWW-Authenticate") != tokens {
+			t.Errorf("%s is answered %q", target, head)
+		}
 		return strings.Fields(head)[1]
 	}
 	onEachEngine(t, withTLS(t, ca, change), func(t *testing.T, g *Gateway) {
@@ -254,7 +258,7 @@ func TestClientCertificates(t *testing.T) {
 			t.Errorf("revoking closes %d connections, %v", n, err)
 		}
 		bob.wantClose(3000)
-		if got := status(t, g, ca.client(cert, key), path); got != "401" {
+		if got := status(t, g, ca.client(cert, key), path); got != "403" {
 			t.Errorf("a revoked user gets %s", got)
 		}
 		settled(t, "a certificate of a later second lets the user in", func() bool {
@@ -267,6 +271,7 @@ func TestClientCertificates(t *testing.T) {
 	onEachEngine(t, withTLS(t, ca, func(cfg *Config) {
 		change(cfg)
 		guarded(t, cfg)
+		tokens = true
 	}), func(t *testing.T, g *Gateway) {
 		token := bearer(sign(t, jwt.MapClaims{"sub": "bob"}))
 		// A token is more than a certificate; a certificate is as good as a token.
