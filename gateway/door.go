@@ -16,14 +16,22 @@ import (
 // they get a parting word and are closed at once.
 const turnedMax = 256
 
+// tellRate, per second, and tellBurst bound how many of them are told by TLS: a handshake is what
+// costs a gateway most, and whoever is turned away can ask for another at once.
+const (
+	tellRate  = 50
+	tellBurst = 100
+)
+
 // door decides who may connect. It implements poller.Acceptor; Admit is called on the accepting
 // goroutine, leave on the loops.
 type door struct {
 	g     *Gateway
 	peers *limits.Peers
 
-	mu   sync.Mutex
-	rate limits.Bucket // of all peers together; guarded by mu
+	mu    sync.Mutex    // guards what follows
+	rate  limits.Bucket // of all peers together
+	tells limits.Bucket // unlimited without TLS
 
 	max    atomic.Int64 // bound of inside
 	inside atomic.Int64 // connections that count
@@ -49,7 +57,7 @@ func (d *door) Admit(remote netip.AddrPort) poller.Admission {
 		return poller.Admission{}
 	}
 	d.count(tag)
-	if d.turned.Load() >= turnedMax {
+	if d.turned.Load() >= turnedMax || !d.mayTell() {
 		return poller.Admission{Drop: true, Parting: d.g.parting}
 	}
 	d.turned.Add(1)
@@ -70,6 +78,13 @@ func (d *door) judge(ip netip.Addr) (tag uint8) {
 		return tagAdmitted // judgeClient follows
 	}
 	return d.judgePeer(ip, now)
+}
+
+// mayTell reports whether a peer that is turned away may be told why.
+func (d *door) mayTell() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tells.Allow(time.Since(d.g.start))
 }
 
 func (d *door) judgePeer(ip netip.Addr, now time.Duration) (tag uint8) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/limits"
 	"sluice/gateway/metrics"
 	"sluice/gateway/tlsio"
 	"sluice/gateway/wire"
@@ -99,6 +100,7 @@ func (g *Gateway) startTLS(cfg *Config) error {
 		return err
 	}
 	g.encryption = e
+	g.door.tells = limits.NewBucket(tellRate, tellBurst)
 	g.warnCertificates(warnings)
 	if e.store != nil {
 		e.unwatch = e.store.Watch(certificatesEvery, g.certificatesLoaded)

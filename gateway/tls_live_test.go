@@ -205,6 +205,35 @@ func TestA14_bad_TLS_handshakes_count(t *testing.T) {
 	})
 }
 
+// Who is turned away costs no TLS handshake each time it asks.
+func TestA14_turned_away_before_TLS(t *testing.T) {
+	const flood = 3 * tellBurst
+	ca := newCertAuthority(t)
+	onEachEngine(t, withTLS(t, ca, func(cfg *Config) {
+		cfg.LimitLoopback, cfg.AcceptRatePerIP, cfg.AcceptBurstPerIP = true, 0.25, 1
+	}), func(t *testing.T, g *Gateway) {
+		inside := dialTLS(t, g, ca.client(), "/echo")
+		began := time.Now()
+		for range flood {
+			c := tls.Client(dialRaw(t, g), ca.client())
+			c.Handshake()
+			c.Close()
+		}
+		most := 1 + tellBurst + 1 + int(tellRate*time.Since(began).Seconds())
+		most += 1 + int(0.25*time.Since(began).Seconds()) // who are let in
+		settled(t, "all are gone", func() bool { return g.connections() == 1 })
+		n := 0
+		for o := range tlsio.Outcomes {
+			n += ended(g, o)
+		}
+		if n < tellBurst || n > most {
+			t.Errorf("%d handshakes of %d, want %d at most", n, flood, most)
+		}
+		inside.send(wire.OpText, "still here")
+		inside.wantMessage("still here")
+	})
+}
+
 // A peer that waits for TLS is told nothing in plain text, not even where descriptors ran out.
 func TestR01_no_parting_before_TLS(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
