@@ -6,7 +6,7 @@ TOOL    := $(GO) tool -modfile=.tools/go.mod
 FUZZTIME ?= 20s
 ROUNDS   ?= 3
 
-.PHONY: build run test vet unit e2e race fuzz bench lint check licenses
+.PHONY: build run test vet unit redis e2e race fuzz bench lint check licenses
 
 # build: the binaries, into bin/.
 build:
@@ -25,12 +25,16 @@ vet:
 	GOOS=darwin $(GO) vet ./...
 
 # unit: the Go tests without the race detector; the quickest answer while working.
-unit:
+unit: redis
 	$(GO) test ./...
 
 # race: the Go tests with the race detector, in random order.
-race:
+race: redis
 	$(GO) test -race -shuffle=on ./...
+
+# redis: a Redis server for the tests that need one; the distribution's, unless there is one.
+redis:
+	@.tools/ensure redis-server redis-server >/dev/null
 
 # e2e: the demo page in a real browser, in two tabs, over a restart of the gateway; and a report of
 # the load generator.
