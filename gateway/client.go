@@ -45,6 +45,11 @@ func (s *session) findClient(r *wire.Request) bool {
 		return true
 	}
 	g := s.lane.g
+	if r.Hides(string(g.clients.header)) {
+		// Faults H15: a client that takes away what its proxy says would pass for the proxy.
+		s.refuse(wire.BadRequest)
+		return false
+	}
 	remote := s.conn.RemoteAddr().Addr()
 	client := g.clients.trust.Client(remote, g.clients.header,
 		r.Headers(string(g.clients.header)))

@@ -71,13 +71,19 @@ func (d *door) judge(ip netip.Addr) (tag uint8) {
 		return tagDraining
 	case d.inside.Load() >= d.max.Load(), d.g.memory.tight():
 		return tagCapacity
-	case !d.allowRate(now):
+	}
+	known := !d.g.clients.forwards(ip) // else judgeClient follows
+	if known {
+		tag = d.judgePeer(ip, now)
+	}
+	// The rate of all comes last: who is turned away for an own limit must not use it up.
+	if tag == tagAdmitted && !d.allowRate(now) {
+		if known {
+			d.peers.Release(ip)
+		}
 		return tagRate
 	}
-	if d.g.clients.forwards(ip) {
-		return tagAdmitted // judgeClient follows
-	}
-	return d.judgePeer(ip, now)
+	return tag
 }
 
 // mayTell reports whether a peer that is turned away may be told why.

@@ -28,10 +28,11 @@ func (s *session) message(ev wire.Event) {
 		s.lane.binaries++
 	}
 	s.messaged = s.lane.tick()
-	if s.proof != nil && s.tokenMessage(ev) {
+	if s.proof != nil && !s.proof.proven {
+		s.tokenMessage(ev)
 		return
 	}
-	if !s.echo && !s.allowMessage(ev) {
+	if !s.echo && !s.allowMessage(ev) || s.proof != nil && s.tokenMessage(ev) {
 		return
 	}
 	if ev.Compressed || s.deflates(len(ev.Payload)) || s.active != nil && s.active.busy() {

@@ -248,6 +248,7 @@ func (s *session) present(payload []byte, end func(endReason)) {
 	}
 	if err != nil {
 		s.countVerdict(err)
+		s.blameFor(err)
 		end(endOf(err))
 	}
 }
@@ -279,6 +280,7 @@ func (s *session) renewal(payload []byte, end func(endReason)) bool {
 func (s *session) deny(err error) {
 	s.countVerdict(err)
 	if s.state == stateOpen {
+		s.blameFor(err)
 		s.end(endOf(err))
 		return
 	}
@@ -295,10 +297,19 @@ func (s *session) deny(err error) {
 		return
 	}
 	// A browser hides the answer to a handshake from its scripts, but not a close code.
+	s.blameFor(err)
 	s.lane.m.Rejected(uint8(refusal.Reason)).Inc()
 	s.lane.g.logRefused(s, refusal)
 	s.accept(s.hs.parser.Request(), "")
 	s.end(endOf(err))
+}
+
+// blameFor notes a bad handshake where the peer learns by a Close frame what else a refusal would
+// have said. It may be called from any goroutine.
+func (s *session) blameFor(err error) {
+	if status := auth.Unavailable(err).Status(); status < 500 && status != 429 {
+		s.lane.g.door.blame(s)
+	}
 }
 
 // countVerdict counts what was said of a credential.

@@ -192,7 +192,7 @@ func (s *session) certificateIdentity() (id auth.Identity) {
 	}
 	leaf := state.VerifiedChains[0][0]
 	if user := tlsio.UserOf(leaf, e.identity); auth.IsUser(user) {
-		id.User, id.Issued = user, leaf.NotBefore
+		id.User, id.Issued, id.Expires = user, leaf.NotBefore, leaf.NotAfter
 	}
 	return id
 }

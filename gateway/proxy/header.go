@@ -113,7 +113,9 @@ func parseBinary(data []byte) (client netip.AddrPort, n int, err error) {
 	}
 	body, addresses := data[head:n], 0
 	switch {
-	case command == commandLocal, data[13] == 0:
+	case command == commandLocal: // of which everything is ignored, also addresses
+		return client, n, nil
+	case data[13] == 0:
 		return client, n, checkSum(data[:n], len(body))
 	case family == familyIPv4 && stream && len(body) >= 12:
 		addr, _ := netip.AddrFromSlice(body[:4])

@@ -44,6 +44,9 @@ func (r *Request) Header(name string) (value string, ok bool) {
 	return "", false
 }
 
+// Hides reports whether the request names a header in Connection, so that Header does not show it.
+func (r *Request) Hides(name string) bool { return hasToken(r.hidden, name) }
+
 // Headers returns all values of a header, in their order. It hides what Header hides.
 func (r *Request) Headers(name string) (values []string) {
 	if hasToken(r.hidden, name) {
