@@ -37,7 +37,7 @@ func (s *Server) upgrade(c net.Conn) (target string, err error) {
 			if err == nil {
 				// Who has its answer gets every broadcast from then on, and none before it.
 				s.mu.Lock()
-				joined, s.conns[c] = true, !isEcho(h.Target)
+				joined, s.conns[c].joined = true, !isEcho(h.Target)
 			}
 			return header, err
 		},

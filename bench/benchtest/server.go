@@ -7,9 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 )
 
@@ -21,8 +19,10 @@ type Faults struct {
 	RepeatEvery int // send every so manieth broadcast twice
 	SwapEvery   int // send every so manieth broadcast after the next one
 	Garble      bool
-	// WriteTimeout cuts who does not read; 0 waits for ever.
-	WriteTimeout time.Duration
+	// LagMax bounds how many broadcasts a receiver may be behind the foremost one, which is not
+	// decided by a clock: past it the receiver is disconnected. 0 makes a broadcast wait for every
+	// receiver.
+	LagMax int
 
 	// RetryAfter is the Retry-After header of refused handshakes; none if it is empty.
 	RetryAfter string
@@ -38,6 +38,9 @@ type Faults struct {
 	TLS *Identity
 }
 
+// sendBufferBytes is the kernel's send buffer of connections that may not lag.
+const sendBufferBytes = 64 << 10
+
 // Server is a running server.
 type Server struct {
 	Addr string
@@ -47,7 +50,7 @@ type Server struct {
 	done   sync.WaitGroup
 
 	mu    sync.Mutex
-	conns map[net.Conn]bool // true: takes part in broadcasts
+	conns map[net.Conn]*member
 	count int
 	held  []byte // a broadcast that waits for the next one
 }
@@ -59,7 +62,7 @@ func New(t testing.TB, f Faults) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Addr: ln.Addr().String(), faults: f, conns: map[net.Conn]bool{}}
+	s := &Server{Addr: ln.Addr().String(), faults: f, conns: map[net.Conn]*member{}}
 	if f.TLS != nil {
 		ln, s.roots = secure(t, ln, *f.TLS)
 	}
@@ -68,6 +71,9 @@ func New(t testing.TB, f Faults) *Server {
 			c, err := ln.Accept()
 			if err != nil {
 				return
+			}
+			if tcp, ok := c.(*net.TCPConn); ok && f.LagMax > 0 {
+				_ = tcp.SetWriteBuffer(sendBufferBytes) // so that receivers lag here, not there
 			}
 			s.done.Go(func() { s.serve(c) })
 		}
@@ -105,14 +111,16 @@ func (s *Server) CutAll() {
 }
 
 func (s *Server) serve(c net.Conn) {
+	m := newMember(c)
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, c)
+		m.leave()
 		s.mu.Unlock()
 		c.Close()
 	}()
 	s.mu.Lock()
-	s.conns[c] = false
+	s.conns[c] = m
 	s.mu.Unlock()
 	target, err := s.upgrade(c)
 	if err != nil {
@@ -159,14 +167,32 @@ func (s *Server) broadcast(author net.Conn, msg []byte) {
 }
 
 func (s *Server) sendAll(author net.Conn, msg []byte) {
-	for c, chat := range s.conns {
-		if chat && c != author {
-			if d := s.faults.WriteTimeout; d > 0 {
-				c.SetWriteDeadline(time.Now().Add(d))
-			}
-			if wsutil.WriteServerMessage(c, ws.OpText, msg) != nil {
-				c.Close() // its reader notices
-			}
+	for c, m := range s.conns {
+		switch {
+		case !m.joined || c == author:
+		case s.faults.LagMax > 0:
+			m.queue(s, msg)
+		default:
+			m.send(msg)
+		}
+	}
+	s.cutLagging()
+}
+
+// cutLagging disconnects the receivers that are too far behind the foremost one.
+func (s *Server) cutLagging() {
+	if s.faults.LagMax == 0 {
+		return
+	}
+	shortest := -1
+	for _, m := range s.conns {
+		if n := len(m.pending); m.writing && (shortest < 0 || n < shortest) {
+			shortest = n
+		}
+	}
+	for _, m := range s.conns {
+		if m.writing && len(m.pending) > shortest+s.faults.LagMax {
+			m.conn.Close() // its reader notices
 		}
 	}
 }

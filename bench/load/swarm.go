@@ -45,8 +45,9 @@ type Config struct {
 	Rate float64
 	// FirstIndex is the number of the first client, for a swarm that is one of several.
 	FirstIndex int
-	// ReceiveBuffer is that of the kernel for each socket, in bytes; 0 leaves it to the kernel.
-	ReceiveBuffer int
+	// ReceiveBuffer returns the size in bytes of the kernel's receive buffer for a client, by its
+	// number; 0 leaves it to the kernel, as nil does for all. It may be called from any goroutine.
+	ReceiveBuffer func(i int) int
 	// TLS is for targets of wss. nil means that the server must prove to be the host of the URL.
 	TLS *tls.Config
 	// Deflate is the permessage-deflate that is offered; nil for none. A script sends and gets
@@ -213,7 +214,11 @@ func (s *Swarm) free(slots int) {
 // dial brings one client up to its handshake. It gives the slot back only if that fails.
 func (s *Swarm) dial(ctx context.Context, i int) {
 	c := &Client{swarm: s, Index: i, began: time.Now(), key: newKey()}
-	fd, err := dial(s.cfg.Target, i, s.cfg.ReceiveBuffer)
+	receiveBuffer := 0
+	if s.cfg.ReceiveBuffer != nil {
+		receiveBuffer = s.cfg.ReceiveBuffer(i)
+	}
+	fd, err := dial(s.cfg.Target, i, receiveBuffer)
 	if err == nil {
 		s.phase(s.phases.Connect, time.Since(c.began))
 		fd, err = s.secure(ctx, c, fd)

@@ -76,29 +76,34 @@ func newFanout(opts *Options) (f *fanout, err error) {
 
 func (f *fanout) tally(lane int) *tally { return &f.lanes[lane].tally }
 
-// roomSize is the number of connections of a room.
-func (f *fanout) roomSize() int { return f.opts.Connections / f.opts.Rooms }
-
 // Open implements load.Script.
 func (f *fanout) Open(c *load.Client) {
 	i := c.Index - f.opts.FirstIndex
-	room, place := i/f.roomSize(), i%f.roomSize()
+	room, place := i/f.opts.roomSize(), i%f.opts.roomSize()
 	if place >= f.opts.Publishers || room >= f.opts.Rooms {
-		f.receive(c, place)
+		f.receive(c)
 		return
 	}
-	p := &publisher{Client: c, id: uint32(c.Index/f.roomSize()*f.opts.Publishers + place)}
+	p := &publisher{Client: c, id: uint32(c.Index/f.opts.roomSize()*f.opts.Publishers + place)}
 	c.Data = p
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.publishers = append(f.publishers, p)
 }
 
-// receive makes a receiver of a client. The last of a room are the slow ones.
-func (f *fanout) receive(c *load.Client, place int) {
-	receivers := f.roomSize() - f.opts.Publishers
-	slow := int(f.opts.SlowShare*float64(receivers) + 0.5)
-	if place >= f.roomSize()-slow {
+// slowPerRoom is the number of slow receivers in a room. They are the last of its clients.
+func (o *Options) slowPerRoom() int {
+	return int(o.SlowShare*float64(o.roomSize()-o.Publishers) + 0.5)
+}
+
+// slowReceiver reports whether client number i is a slow receiver.
+func (o *Options) slowReceiver(i int) bool {
+	return (i-o.FirstIndex)%o.roomSize() >= o.roomSize()-o.slowPerRoom()
+}
+
+// receive makes a receiver of a client.
+func (f *fanout) receive(c *load.Client) {
+	if f.opts.slowReceiver(c.Index) {
 		c.Data = slowReceiver{}
 		f.slow.Add(1)
 		if c.ReadAtMost(f.opts.SlowRate); f.opts.SlowRate == 0 {
@@ -256,8 +261,7 @@ func (f *fanout) slowNote() string {
 
 // healthy is the number of receivers of a room that read.
 func (f *fanout) healthy() int {
-	receivers := f.roomSize() - f.opts.Publishers
-	return receivers - int(f.opts.SlowShare*float64(receivers)+0.5)
+	return f.opts.roomSize() - f.opts.Publishers - f.opts.slowPerRoom()
 }
 
 // spreads returns when the first, the median and the last receiver got each broadcast. It must be

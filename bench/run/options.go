@@ -28,7 +28,8 @@ type Options struct {
 	Dialers     int    // connects under way at once; 0 means 64
 	// ConnectRate is how many connects a second are begun; 0 means as many as Dialers allow.
 	ConnectRate float64
-	// ReceiveBuffer of each socket in the kernel, in bytes; 0 leaves it to the kernel.
+	// ReceiveBuffer is the size in bytes of the kernel's receive buffer for each slow receiver; 0
+	// leaves it to the kernel.
 	ReceiveBuffer int
 	// Churn is how many connections a second are cut and replaced by others.
 	Churn float64

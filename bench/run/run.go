@@ -81,7 +81,14 @@ func Run(ctx context.Context, opts Options, seen Observer) (*report.Result, erro
 func (o *Options) swarm() (cfg load.Config, err error) {
 	cfg = load.Config{
 		Loops: o.Loops, Dialers: o.Dialers, Rate: o.ConnectRate, FirstIndex: o.FirstIndex,
-		ReceiveBuffer: o.ReceiveBuffer,
+	}
+	if o.ReceiveBuffer > 0 {
+		cfg.ReceiveBuffer = func(i int) int {
+			if o.slowReceiver(i) {
+				return o.ReceiveBuffer
+			}
+			return 0
+		}
 	}
 	if cfg.Target, err = load.ParseTarget(o.URL, o.roomSize()); err != nil {
 		return cfg, err

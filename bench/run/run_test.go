@@ -359,9 +359,9 @@ func TestChurnIsNoError(t *testing.T) {
 
 // Who does not read is cut off by this server's write deadline; the others get everything.
 func TestSlowReceiversAreToldApart(t *testing.T) {
-	s := benchtest.New(t, benchtest.Faults{WriteTimeout: 100 * time.Millisecond})
+	s := benchtest.New(t, benchtest.Faults{LagMax: 64})
 	r := mustRun(t, Options{
-		Scenario: Slow, URL: s.URL("/chat"), Connections: 5, Rate: 200, Bytes: 64 << 10,
+		Scenario: Slow, URL: s.URL("/chat"), Connections: 5, Rate: 200, Bytes: 8 << 10,
 		SlowShare: 0.5, ReceiveBuffer: 4 << 10, Duration: 2 * time.Second,
 	}, nil)
 	if len(r.Errors) > 0 || r.Delivery.Lost > 0 || r.Delivery.Received == 0 {

@@ -129,7 +129,7 @@ func slowCommand() *cobra.Command {
 				"of the receivers that are slow, 0 to 1")
 			flags.Var(&f.slowRate, "slow-rate", "bytes a second that they read, like 1kB; 0 = none")
 			flags.Var(&f.buffer, "receive-buffer",
-				"of a socket in the kernel; 0 = the kernel's choice")
+				"of a slow receiver in the kernel; 0 = the kernel's choice")
 		})
 }
 
