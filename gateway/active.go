@@ -142,7 +142,7 @@ func (s *session) OnHalfEmpty() { s.signal(holdInbox) }
 
 // OnPanic implements workers.Owner: a task of the session panicked.
 func (s *session) OnPanic(v any, stack []byte) {
-	s.lane.g.logPanic(v, stack)
+	s.lane.g.logPanic(s, v, stack)
 	s.lane.m.Panics.Inc()
 	s.endFromWorker(endPanic, 0)
 }

@@ -171,7 +171,7 @@ func (d *door) blame(s *session) {
 // Open implements poller.Acceptor.
 func (d *door) Open(c poller.Conn, tag uint8) poller.Handler {
 	l := d.g.lanes[c.Loop().Index()]
-	s := &session{lane: l, conn: c}
+	s := &session{lane: l, conn: c, id: d.g.ids.next()}
 	s.forwarded = d.g.clients.forwards(c.RemoteAddr().Addr())
 	s.beginHandshake(refusals[tag])
 	return s

@@ -57,6 +57,7 @@ type Gateway struct {
 	logDropped func() uint64
 	sampler    sampler
 	start      time.Time
+	ids        connIDs
 
 	engine  poller.Engine
 	lanes   []*lane
@@ -118,6 +119,7 @@ func newGateway(cfg Config, opts Options, engine newEngine) (*Gateway, error) {
 		g.parting = wire.AppendRefusal(nil,
 			&wire.Refusal{Status: 503, Reason: wire.ReasonCapacity, RetryAfter: 15})
 	}
+	g.ids.start()
 	g.memory = newMemoryGuard()
 	g.door = &door{g: g, peers: limits.NewPeers(limits.PeerLimits{})}
 	if g.clients, err = newClients(&cfg); err != nil {

@@ -189,7 +189,7 @@ func TestDeadlines(t *testing.T) {
 					p.Deliver([]byte("\xfe\x01\x00abcd")[i : i+1])
 				}
 			},
-			10 * time.Second, "\x88\x17\x03\xf0message took too long", endMessageTimeout,
+			10 * time.Second, "\x03\xf0message took too long (", endMessageTimeout,
 		},
 		{
 			"idle_although_it_pongs", func(c *Config) { c.IdleTimeout = 40 * time.Second },
@@ -222,7 +222,7 @@ func TestDeadlines(t *testing.T) {
 			if !p.FIN() && !p.closed() {
 				t.Fatal("not ended in time")
 			}
-			if !strings.HasPrefix(string(out), tt.answer) {
+			if !strings.Contains(string(out), tt.answer) {
 				t.Errorf("told %q, want %q", out, tt.answer)
 			}
 			s.fake.Advance(lingerMax + 200*time.Millisecond)

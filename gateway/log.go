@@ -63,9 +63,10 @@ func (g *Gateway) logSampled(level slog.Level, kind, msg string, attrs ...slog.A
 	g.log.LogAttrs(context.Background(), level, msg, attrs...)
 }
 
-func (g *Gateway) logPanic(v any, stack []byte) {
+func (g *Gateway) logPanic(s *session, v any, stack []byte) {
 	g.logSampled(slog.LevelError, "panic", "panic in a session; it was closed",
-		slog.String("event", "panic"), slog.Any("panic", v), slog.String("stack", string(stack)))
+		slog.String("event", "panic"), slog.String("connection", s.name()), slog.Any("panic", v),
+		slog.String("stack", string(stack)))
 }
 
 // logKeys notes that the keys of an issuer could not be fetched.
@@ -84,7 +85,7 @@ func (g *Gateway) logRefused(s *session, r *wire.Refusal) {
 	g.logSampled(slog.LevelInfo, "refused "+r.Reason.String(), "handshake refused",
 		slog.String("event", "handshake_refused"), slog.Int("status", r.Status),
 		slog.String("reason", r.Reason.String()),
-		slog.String("remote", s.remote()))
+		slog.String("connection", s.name()), slog.String("remote", s.remote()))
 }
 
 // logClosed notes the end of a session: at debug level if it is in the nature of things.
@@ -96,9 +97,12 @@ func (g *Gateway) logClosed(s *session) {
 	case endPeerClosed, endPeerGone, endDrain, endShutdown, endIdle:
 		level = slog.LevelDebug
 	}
+	if !g.log.Enabled(context.Background(), level) {
+		return // before texts are made for a line that is not written
+	}
 	g.logSampled(level, "closed "+s.ended.String(), "session closed",
 		slog.String("event", "session_closed"), slog.String("reason", s.ended.String()),
 		slog.Int("code", int(endings[s.ended].code)),
 		slog.String("user", s.user),
-		slog.String("remote", s.remote()))
+		slog.String("connection", s.name()), slog.String("remote", s.remote()))
 }

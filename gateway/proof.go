@@ -45,7 +45,7 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 	if slices.Contains(r.Protocols, auth.BearerProtocol) {
 		s.proof.protocol = auth.BearerProtocol // browsers insist on one of those that they offered
 	}
-	asked := request(r, s.clientAddr())
+	asked := request(r, s.clientAddr(), s.name())
 	c, ok, err := a.setup.Extract(asked)
 	_, hasCookie := r.Header("Cookie")
 	switch {

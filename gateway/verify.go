@@ -109,7 +109,7 @@ func (v *verification) OnHalfEmpty() {}
 
 // OnPanic implements workers.Owner.
 func (v *verification) OnPanic(p any, stack []byte) {
-	v.session.lane.g.logPanic(p, stack)
+	v.session.lane.g.logPanic(v.session, p, stack)
 	v.session.lane.m.Panics.Inc()
 	v.err = auth.Refuse(auth.ReasonBackend)
 	v.finish()
@@ -125,10 +125,10 @@ func (v *verdict) Run() {
 }
 
 // request is what the verifiers get to see of a handshake.
-func request(r *wire.Request, remote netip.Addr) *auth.Request {
+func request(r *wire.Request, remote netip.Addr, connection string) *auth.Request {
 	return &auth.Request{
 		Header: r.Header, Path: r.Path, RawQuery: r.RawQuery, Protocols: r.Protocols,
-		Remote: remote,
+		Remote: remote, Connection: connection,
 	}
 }
 

@@ -75,6 +75,8 @@ type Request struct {
 	Protocols []string
 	// Remote is the address of the peer.
 	Remote netip.Addr
+	// Connection is the id of the connection, to find it by in logs. It may be empty.
+	Connection string
 }
 
 // Credential is what a peer shows.

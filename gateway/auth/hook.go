@@ -28,7 +28,7 @@ type HookConfig struct {
 // Hook asks a service of the operator about a handshake:
 //
 //	POST {"token": "...", "kind": "header", "path": "/chat", "remote_ip": "192.0.2.1",
-//	      "headers": {"X-Tenant": "..."}}
+//	      "connection": "q3kzt-1f", "headers": {"X-Tenant": "..."}}
 //
 // The answer is 200 with
 //
@@ -77,11 +77,12 @@ func (v *Hook) Close() {
 
 // question is what the service is asked.
 type question struct {
-	Token    string            `json:"token"`
-	Kind     string            `json:"kind"`
-	Path     string            `json:"path"`
-	RemoteIP string            `json:"remote_ip"`
-	Headers  map[string]string `json:"headers"`
+	Token      string            `json:"token"`
+	Kind       string            `json:"kind"`
+	Path       string            `json:"path"`
+	RemoteIP   string            `json:"remote_ip"`
+	Connection string            `json:"connection"`
+	Headers    map[string]string `json:"headers"`
 }
 
 func (v *Hook) question(c Credential) question {
@@ -89,7 +90,7 @@ func (v *Hook) question(c Credential) question {
 	if c.Request == nil {
 		return q
 	}
-	q.Path = c.Request.Path
+	q.Path, q.Connection = c.Request.Path, c.Request.Connection
 	if c.Request.Remote.IsValid() {
 		q.RemoteIP = c.Request.Remote.Unmap().String()
 	}

@@ -44,6 +44,7 @@ func TestHookAsks(t *testing.T) {
 	})
 	req := requestOf(map[string]string{"X-Tenant": "t1", "Cookie": "other=secret"})
 	req.Path, req.Remote = "/chat/alice", netip.MustParseAddr("::ffff:192.0.2.1")
+	req.Connection = "q3kzt-1f"
 	id, err := hookOf(t, s, nil).Verify(t.Context(),
 		Credential{Token: "abc", Kind: KindSubprotocol, Request: req})
 	if err != nil {
@@ -56,7 +57,8 @@ func TestHookAsks(t *testing.T) {
 	}
 	wantAsked := map[string]any{
 		"token": "abc", "kind": "subprotocol", "path": "/chat/alice", "remote_ip": "192.0.2.1",
-		"headers": map[string]any{"X-Tenant": "t1"},
+		"connection": "q3kzt-1f",
+		"headers":    map[string]any{"X-Tenant": "t1"},
 	}
 	if !reflect.DeepEqual(got, wantAsked) || authorization != "Bearer hook secret" {
 		t.Errorf("asked %v as %q", got, authorization)
