@@ -334,13 +334,20 @@ func slowAge(b *bed) {
 	queues := make(chan poller.Queue, 1)
 	b.start(tight, script{
 		blocked: func(p *probe) { p.SetTimer(d) },
-		timer:   func(p *probe) { queues <- p.Queue() },
+		timer: func(p *probe) {
+			// On a busy machine the kernels of both sides may take bytes for a while yet. Both
+			// times are kept in ticks: one may be lost at either end.
+			if q := p.Queue(); q.Stalled < d-2*poller.TimerTick {
+				p.SetTimer(d)
+			} else {
+				queues <- q
+			}
+		},
 	})
 	_, p := b.connect()
 	p.do(func() { p.WriteShared(make([]byte, 16<<20), 1) })
-	// Both are kept in ticks: one may be lost at either end.
-	if q := await(b, "OnTimer", queues); q.Stalled < d-2*poller.TimerTick || q.Age < q.Stalled {
-		b.Errorf("queue %+v after %v", q, d)
+	if q := await(b, "OnTimer of a queue that stands", queues); q.Age < q.Stalled {
+		b.Errorf("queue %+v", q)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -158,9 +159,10 @@ func TestP08_pipe_that_nobody_reads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
+	fill(t, p)
 	w := New(p, 1<<10, nil)
 	line := []byte(strings.Repeat("x", 1023) + "\n")
-	for w.Lost() == 0 { // until the pipe and the buffer are full
+	for w.Lost() == 0 { // until the buffer is full, too
 		w.Write(line)
 	}
 	if w.Close(0) {
@@ -168,6 +170,23 @@ func TestP08_pipe_that_nobody_reads(t *testing.T) {
 	}
 	r.Close() // lets go of the goroutine
 	<-w.done
+}
+
+// fill writes to a pipe until it takes no more.
+func fill(t *testing.T, p *os.File) {
+	raw, err := p.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Write(func(fd uintptr) (done bool) {
+		for {
+			if _, err := unix.Write(int(fd), []byte{'x'}); err != nil {
+				return true
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestManyWriters(t *testing.T) {
