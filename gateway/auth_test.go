@@ -215,7 +215,7 @@ func TestHandshakeRefusals(t *testing.T) {
 					upgradeRequest("/echo", bearer(sign(t, jwt.MapClaims{"sub": "x"}))),
 					"Connection: Upgrade", "Connection: Upgrade, Authorization", 1)
 				io.WriteString(c, request)
-				if out := readAll(t, c); !strings.HasPrefix(string(out), "HTTP/1.1 401 ") {
+				if out := readAll(t, c); !strings.HasPrefix(string(out), "HTTP/1.1 400 ") {
 					t.Errorf("answered %q", out)
 				}
 			})

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 
 	"sluice/gateway/proxy"
 	"sluice/gateway/wire"
@@ -42,14 +43,10 @@ func (c *clients) forwards(addr netip.Addr) bool {
 // It reports false if that was the end of the handshake.
 func (s *session) findClient(r *wire.Request) bool {
 	if !s.forwarded {
+		s.warnForwarding(r)
 		return true
 	}
 	g := s.lane.g
-	if r.Hides(string(g.clients.header)) {
-		// Faults H15: a client that takes away what its proxy says would pass for the proxy.
-		s.refuse(wire.BadRequest)
-		return false
-	}
 	remote := s.conn.RemoteAddr().Addr()
 	client := g.clients.trust.Client(remote, g.clients.header,
 		r.Headers(string(g.clients.header)))
@@ -62,6 +59,27 @@ func (s *session) findClient(r *wire.Request) bool {
 	}
 	s.forwarded = false
 	return true
+}
+
+// forwardingHeaders are headers by which a proxy shows.
+var forwardingHeaders = []string{
+	string(proxy.Forwarded), string(proxy.XForwardedFor), "X-Forwarded-Host", "X-Forwarded-Proto",
+	"X-Real-IP",
+}
+
+// warnForwarding tells the operator, once, of a proxy on this machine that nobody believes. All its
+// clients count as this machine, for which the limits of an address do not hold.
+func (s *session) warnForwarding(r *wire.Request) {
+	g := s.lane.g
+	if g.forwardingWarned.Load() || g.clients.proxied != nil ||
+		!s.conn.RemoteAddr().Addr().Unmap().IsLoopback() ||
+		!slices.ContainsFunc(forwardingHeaders, r.Has) ||
+		!g.forwardingWarned.CompareAndSwap(false, true) {
+		return
+	}
+	g.log.Warn("a proxy on this machine forwards clients, which all count as this machine; "+
+		"set trusted-proxies to its address, and client-header or proxy-protocol",
+		"event", "proxy_not_trusted")
 }
 
 // clientAddr is the address that the client counts by.

@@ -147,6 +147,125 @@ func TestX01_forwarded_for(t *testing.T) {
 	})
 }
 
+// A client cannot make the header disappear in which its proxy says who it is.
+func TestH15_client_header(t *testing.T) {
+	onEachEngine(t, func(cfg *Config) {
+		cfg.TrustedProxies, cfg.ClientHeader = []string{"127.0.0.1"}, "x-forwarded-for"
+	}, func(t *testing.T, g *Gateway) {
+		const header = "X-Forwarded-For: 198.51.100.1"
+		for _, named := range []string{
+			"X-Forwarded-For", "x-forwarded-for", "X-FORWARDED-FOR , keep-alive", "Forwarded",
+			"X-Forwarded-Proto",
+		} {
+			if status := statusOf(t, g, naming(named, upgradeRequest("/echo", header))); status != "400" {
+				t.Errorf("Connection names %s: %s", named, status)
+			}
+		}
+		if status := statusOf(t, g, naming("keep-alive", upgradeRequest("/echo", header))); status != "101" {
+			t.Errorf("a client with the options of a browser gets %s", status)
+		}
+	})
+}
+
+// The limits of an address hold for every connection that a proxy speaks for, also if the address is
+// that of the proxy or of this machine, and for no other one from this machine.
+func TestX01_loopback_is_exempt_only_by_itself(t *testing.T) {
+	const unknown = "PROXY UNKNOWN\r\n"
+	local := "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+	for _, r := range []struct {
+		name, clientHeader, before, header string
+		limited                            bool
+	}{
+		{"direct", "none", "", "X: y", false},
+		{"direct_with_a_header", "none", "", "X-Forwarded-For: 198.51.100.1", false},
+		{"client", "x-forwarded-for", "", "X-Forwarded-For: 198.51.100.1", true},
+		{"no_header", "x-forwarded-for", "", "X: y", true},
+		{"empty", "x-forwarded-for", "", "X-Forwarded-For:", true},
+		{"unknown", "x-forwarded-for", "", "X-Forwarded-For: unknown", true},
+		{"loopback", "x-forwarded-for", "", "X-Forwarded-For: 127.0.0.9", true},
+		{"loopback_ipv6", "x-forwarded-for", "", "X-Forwarded-For: ::1", true},
+		{"mapped", "x-forwarded-for", "", "X-Forwarded-For: ::ffff:127.0.0.9", true},
+		{"forwarded_hidden", "forwarded", "", "Forwarded: for=_hidden", true},
+		{"forwarded_unknown", "forwarded", "", "Forwarded: for=unknown", true},
+		{"forwarded_loopback", "forwarded", "", `Forwarded: for="[::1]:1"`, true},
+		{"proxy_unknown", "proxy", unknown, "X: y", true},
+		{"proxy_local", "proxy", local, "X: y", true},
+		{"proxy_loopback", "proxy", "PROXY TCP4 127.0.0.9 10.0.0.1 1 2\r\n", "X: y", true},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			cfg := quick()
+			cfg.ConnectionsPerIPMax = 2
+			if r.clientHeader == "proxy" {
+				cfg.ProxyProtocol = true
+			} else {
+				cfg.ClientHeader = r.clientHeader
+			}
+			if r.limited {
+				cfg.TrustedProxies = []string{"127.0.0.0/30"}
+			}
+			g := serve(t, cfg)
+			in := r.before + upgradeRequest("/echo", r.header)
+			for range 2 {
+				if status := statusOf(t, g, in); status != "101" {
+					t.Fatalf("within the limit: %s", status)
+				}
+			}
+			want := "101"
+			if r.limited {
+				want = "429"
+			}
+			if status := statusOf(t, g, in); status != want {
+				t.Errorf("past the limit of an address: %s, want %s", status, want)
+			}
+		})
+	}
+}
+
+// A proxy on this machine that nobody believes is a mistake, and worth one line.
+func TestX03_forwarding_header_is_not_believed(t *testing.T) {
+	for _, r := range []struct {
+		name   string
+		change func(*Config)
+		header string
+		want   int
+	}{
+		{"X-Forwarded-For", nil, "X-Forwarded-For: 198.51.100.1", 1},
+		{"Forwarded", nil, "forwarded: for=198.51.100.1", 1},
+		{"X-Real-IP", nil, "X-Real-IP: 198.51.100.1", 1},
+		{"X-Forwarded-Proto", nil, "X-Forwarded-Proto: https", 1},
+		{"none", nil, "X-Request-ID: 1", 0},
+		{"believed", func(cfg *Config) {
+			cfg.TrustedProxies, cfg.ClientHeader = []string{"127.0.0.1"}, "x-forwarded-for"
+		}, "X-Forwarded-For: 198.51.100.1", 0},
+		{"another_is_believed", func(cfg *Config) {
+			cfg.TrustedProxies, cfg.ClientHeader = []string{"192.0.2.1"}, "x-forwarded-for"
+		}, "X-Forwarded-For: 198.51.100.1", 1},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			cfg, log := quick(), new(logged)
+			if r.change != nil {
+				r.change(&cfg)
+			}
+			g := serveLogged(t, cfg, log)
+			for range 3 {
+				statusOf(t, g, upgradeRequest("/echo", r.header))
+			}
+			lines := 0
+			for _, l := range log.lines() {
+				if strings.Contains(l, `"event":"proxy_not_trusted"`) {
+					lines++
+					if !strings.Contains(l, `"level":"WARN"`) || !strings.Contains(l, "trusted-proxies") {
+						t.Errorf("logged %s", l)
+					}
+				}
+			}
+			if lines != r.want {
+				t.Errorf("%d lines, want %d", lines, r.want)
+			}
+		})
+	}
+}
+
 func TestHookSeesTheClient(t *testing.T) {
 	url := hookServer(t, func(q map[string]any) (int, string) {
 		if q["remote_ip"] != "198.51.100.1" {

@@ -55,7 +55,8 @@ type Config struct {
 	// so that guessing costs it more than us; 0 means unlimited. Hot.
 	BadHandshakeRate  float64
 	BadHandshakeBurst int
-	// LimitLoopback applies the per-IP limits to loopback peers too. Hot.
+	// LimitLoopback applies the per-IP limits to loopback peers too. They hold in any case for a
+	// connection that a proxy speaks for, whatever the address that it names. Hot.
 	LimitLoopback bool
 
 	// TrustedProxies are the networks of proxies that are believed in whom they forward for. With

@@ -73,7 +73,10 @@ func (d *door) judge(ip netip.Addr) (tag uint8) {
 		return tagCapacity
 	}
 	known := !d.g.clients.forwards(ip) // else judgeClient follows
-	if known {
+	switch {
+	case known && d.exempt(ip):
+		d.peers.Enter(ip, now)
+	case known:
 		tag = d.judgePeer(ip, now)
 	}
 	// The rate of all comes last: who is turned away for an own limit must not use it up.
@@ -84,6 +87,14 @@ func (d *door) judge(ip netip.Addr) (tag uint8) {
 		return tagRate
 	}
 	return tag
+}
+
+// exempt reports whether the limits of an address do not hold for a connection, of which ip is the
+// peer. They hold for every connection that a proxy speaks for, also if it names a loopback address
+// or nobody: its client may have chosen what the proxy says.
+func (d *door) exempt(ip netip.Addr) bool {
+	return ip.Unmap().IsLoopback() && d.g.clients.proxied == nil &&
+		!d.g.current.Load().LimitLoopback
 }
 
 // mayTell reports whether a peer that is turned away may be told why.
@@ -127,7 +138,6 @@ func (d *door) configure(cfg *Config, connectionsMax int) {
 		Burst:          cfg.AcceptBurstPerIP,
 		BadRate:        cfg.BadHandshakeRate,
 		BadBurst:       cfg.BadHandshakeBurst,
-		Loopback:       cfg.LimitLoopback,
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -66,9 +66,11 @@ type Gateway struct {
 	workers *workers.Pool
 	door    *door
 	clients clients
-	parting []byte // for peers that cannot even be kept to be told why; may be empty
-	metrics *metrics.Metrics
-	admin   *admin.Server // nil without an admin listener, and before Start
+	// forwardingWarned is set by the first warning of warnForwarding.
+	forwardingWarned atomic.Bool
+	parting          []byte // for peers that cannot even be kept to be told why; may be empty
+	metrics          *metrics.Metrics
+	admin            *admin.Server // nil without an admin listener, and before Start
 	// adminToken is what the admin listener wants for changes; empty if that comes from loopback.
 	adminToken string
 	// authority is nil if nobody has to prove who they are.

@@ -182,9 +182,9 @@ func (s *session) pathUser(raw string) (user string, ok bool) {
 
 // roomOf is the room that a chat request names.
 func roomOf(r *wire.Request, byDefault string) (room string, ok bool) {
-	raw, found := queryValue(r.RawQuery, "room")
-	if !found {
-		return byDefault, true
+	raw, found, ok := queryValue(r.RawQuery, "room")
+	if !found || !ok {
+		return byDefault, ok
 	}
 	return name(raw)
 }
@@ -242,14 +242,21 @@ func unhex(c byte) int {
 	return i
 }
 
-// queryValue returns the value of a key of a raw query, the first one. It decodes nothing.
-func queryValue(query, key string) (value string, ok bool) {
+// queryValue returns the value of a parameter of a raw query, as sent; found is false without one.
+// ok is false if there are two, also if the name of one is written with escapes: which one counts
+// differs between servers.
+func queryValue(query, name string) (value string, found, ok bool) {
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
-		if k, v, _ := strings.Cut(pair, "="); k == key {
-			return v, true
+		k, v, _ := strings.Cut(pair, "=")
+		if plain, fits := unescape(k, len(name)); !fits || plain != name {
+			continue
 		}
+		if found {
+			return "", true, false
+		}
+		value, found = v, true
 	}
-	return "", false
+	return value, found, true
 }

@@ -41,6 +41,10 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 		s.accept(r, room)
 		return
 	}
+	if refusal := r.CheckSingle(a.setup.Headers()); refusal != nil {
+		s.refuse(refusal)
+		return
+	}
 	s.proof = &proof{claimed: claimed, room: room}
 	if slices.Contains(r.Protocols, auth.BearerProtocol) {
 		s.proof.protocol = auth.BearerProtocol // browsers insist on one of those that they offered

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -67,7 +66,8 @@ func (s Source) Check() error {
 
 // Request is what a handshake says that matters here.
 type Request struct {
-	// Header returns the first header of a name, whatever its case.
+	// Header returns a header by its name, whatever its case. Several lines of a list header are
+	// joined, and so are those of Cookie; others have a single line.
 	Header func(name string) (value string, ok bool)
 	// Path and RawQuery are the parts of the target as sent.
 	Path, RawQuery string
@@ -120,12 +120,27 @@ func (s Source) find(r *Request) (string, error) {
 	case KindQuery:
 		return parameter(r.RawQuery, s.Name)
 	case KindSubprotocol:
-		i := slices.Index(r.Protocols, BearerProtocol)
-		if i >= 0 && i+1 < len(r.Protocols) {
-			return r.Protocols[i+1], nil
-		}
+		return announced(r.Protocols)
 	}
 	return "", nil
+}
+
+// announced returns the entry of a list of subprotocols behind BearerProtocol, empty without one.
+// A second announcement is refused, in whatever case: somebody else may take the other one.
+func announced(protocols []string) (token string, err error) {
+	count := 0
+	for i, p := range protocols {
+		if !strings.EqualFold(p, BearerProtocol) {
+			continue
+		}
+		if count++; count > 1 {
+			return "", Refuse(ReasonRequest)
+		}
+		if p == BearerProtocol && i+1 < len(protocols) {
+			token = protocols[i+1]
+		}
+	}
+	return token, nil
 }
 
 // bearer returns the token of an Authorization header, empty if it has another scheme.
@@ -137,19 +152,21 @@ func bearer(value string) string {
 	return strings.Trim(token, " ")
 }
 
-// cookie returns the value of a cookie, RFC 6265 section 4.2. Two of a name are refused: which one
-// the owner of the site has set cannot be told.
+// cookie returns the value of a cookie, RFC 6265 section 4.2, of all Cookie lines together. Two of
+// a name are refused: which one the owner of the site has set cannot be told. Blanks around a name
+// do not make another name of it, because to some servers they do not.
 func cookie(header, name string) (value string, err error) {
 	found := false
 	for pair := range strings.SplitSeq(header, ";") {
-		n, v, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
-		if !ok || n != name {
+		n, v, ok := strings.Cut(pair, "=")
+		if !ok || strings.Trim(n, " \t") != name {
 			continue
 		}
 		if found {
 			return "", Refuse(ReasonRequest)
 		}
 		found = true
+		v = strings.Trim(v, " \t")
 		if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
 			v = v[1 : len(v)-1]
 		}
@@ -158,12 +175,13 @@ func cookie(header, name string) (value string, err error) {
 	return value, nil
 }
 
-// parameter returns the value of a parameter of a query. Two of a name are refused.
+// parameter returns the value of a parameter of a query. Two of a name are refused, also if one
+// of them is written with escapes.
 func parameter(query, name string) (value string, err error) {
 	found := false
 	for pair := range strings.SplitSeq(query, "&") {
 		n, v, _ := strings.Cut(pair, "=")
-		if n != name {
+		if plain, err := url.QueryUnescape(n); err != nil || plain != name {
 			continue
 		}
 		if found {

@@ -79,33 +79,46 @@ func TestBucketAgainstModel(t *testing.T) {
 func TestPeers(t *testing.T) {
 	limits := PeerLimits{ConnectionsMax: 2, Rate: 1, Burst: 3}
 	rows := []struct {
-		name     string
-		loopback bool
-		addrs    []string
-		want     []Verdict
+		name  string
+		addrs []string
+		want  []Verdict
 	}{
-		{"connections", false, []string{"9.9.9.9", "9.9.9.9", "9.9.9.9", "9.9.9.8"},
+		{"connections", []string{"9.9.9.9", "9.9.9.9", "9.9.9.9", "9.9.9.8"},
 			[]Verdict{Admitted, Admitted, TooMany, Admitted}},
-		{"mapped", false, []string{"9.9.9.9", "::ffff:9.9.9.9", "9.9.9.9"},
+		{"mapped", []string{"9.9.9.9", "::ffff:9.9.9.9", "9.9.9.9"},
 			[]Verdict{Admitted, Admitted, TooMany}},
-		{"v6 by 64", false, []string{"2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"},
+		{"v6 by 64", []string{"2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"},
 			[]Verdict{Admitted, Admitted, TooMany, Admitted}},
-		{"loopback exempt", false, []string{"127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1"},
-			[]Verdict{Admitted, Admitted, Admitted, Admitted}},
-		{"loopback limited", true, []string{"::1", "::1", "::1"},
+		{"loopback", []string{"::1", "::1", "::1"},
 			[]Verdict{Admitted, Admitted, TooMany}},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			l := limits
-			l.Loopback = r.loopback
-			p := NewPeers(l)
+			p := NewPeers(limits)
 			for i, a := range r.addrs {
 				if got := p.Admit(netip.MustParseAddr(a), 0); got != r.want[i] {
 					t.Errorf("%s (%d): %v, want %v", a, i, got, r.want[i])
 				}
 			}
 		})
+	}
+}
+
+// Who enters without being judged counts like everybody else.
+func TestPeersEnter(t *testing.T) {
+	p := NewPeers(PeerLimits{ConnectionsMax: 2, Rate: 1, Burst: 2})
+	a := netip.MustParseAddr("127.0.0.1")
+	for range 5 {
+		p.Enter(a, 0)
+	}
+	if got := p.Admit(a, 0); got != TooMany {
+		t.Errorf("judged after five have entered: %v", got)
+	}
+	for range 5 {
+		p.Release(a)
+	}
+	if got := p.Admit(a, 0); got != Admitted {
+		t.Errorf("judged after all have left: %v", got)
 	}
 }
 

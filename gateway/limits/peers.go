@@ -29,7 +29,6 @@ type PeerLimits struct {
 	Burst          int
 	BadRate        float64 // handshakes to blame it for, per second
 	BadBurst       int
-	Loopback       bool // limit loopback addresses too
 }
 
 // Peers counts the connections and the rate of connecting of every address; an IPv6 peer counts by
@@ -76,12 +75,19 @@ func (t *Peers) SetLimits(limits PeerLimits) {
 
 // Admit judges a new connection of addr and counts it if it is admitted; Release must follow then.
 func (t *Peers) Admit(addr netip.Addr, now time.Duration) Verdict {
+	return t.admit(addr, now, true)
+}
+
+// Enter counts a new connection of addr without judging it; Release must follow.
+func (t *Peers) Enter(addr netip.Addr, now time.Duration) { t.admit(addr, now, false) }
+
+func (t *Peers) admit(addr netip.Addr, now time.Duration, limited bool) Verdict {
 	addr = key(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget(now)
 	p := t.enterLocked(addr)
-	if t.limits.Loopback || !addr.IsLoopback() {
+	if limited {
 		if t.limits.ConnectionsMax > 0 && p.connections >= t.limits.ConnectionsMax {
 			return TooMany
 		}

@@ -52,24 +52,29 @@ func lastEntry(text string, header Header) (rest, entry string) {
 	return "", text
 }
 
-// parseEntry reads an entry.
+// parseEntry reads an entry. One that names two nodes is none: RFC 7239 section 4 forbids it.
 func parseEntry(entry string, header Header) (netip.Addr, bool) {
 	entry = strings.Trim(entry, " \t")
 	if header == XForwardedFor {
 		return parseNode(entry)
 	}
+	node, found := "", false
 	for pair := range strings.SplitSeq(entry, ";") {
 		name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
-		if strings.EqualFold(name, "for") {
-			if inner, ok := strings.CutPrefix(value, `"`); ok {
-				if value, ok = strings.CutSuffix(inner, `"`); !ok {
-					return netip.Addr{}, false
-				}
-			}
-			return parseNode(value)
+		if !strings.EqualFold(name, "for") {
+			continue
+		}
+		if found {
+			return netip.Addr{}, false
+		}
+		node, found = value, true
+	}
+	if inner, ok := strings.CutPrefix(node, `"`); ok {
+		if node, ok = strings.CutSuffix(inner, `"`); !ok {
+			return netip.Addr{}, false
 		}
 	}
-	return netip.Addr{}, false
+	return parseNode(node)
 }
 
 // parseNode reads an address that may have a port; with one, IPv6 has brackets. Names, "unknown"

@@ -74,6 +74,8 @@ func TestClient(t *testing.T) {
 		{"forwarded_hidden", proxy, Forwarded, []string{"for=198.51.100.1, for=_hidden"}, proxy},
 		{"forwarded_unknown", proxy, Forwarded, []string{"for=unknown"}, proxy},
 		{"forwarded_open_quote", proxy, Forwarded, []string{`for="198.51.100.1`}, proxy},
+		{"X03_forwarded_two_nodes", proxy, Forwarded, []string{"for=198.51.100.1;FOR=198.51.100.2"},
+			proxy},
 		{"forwarded_without_for", proxy, Forwarded, []string{"proto=https"}, proxy},
 	}
 	for _, r := range rows {

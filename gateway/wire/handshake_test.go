@@ -101,6 +101,8 @@ func TestHandshakeRefusals(t *testing.T) {
 		{"H05_no_upgrade", request(replace("Upgrade", "")), 426, ReasonNotWebSocket},
 		{"H05_other_upgrade", request(replace("Upgrade", "Upgrade: h2c")), 426, ReasonNotWebSocket},
 		{"H05_no_connection", request(replace("Connection", "")), 400, ReasonNotWebSocket},
+		{"H14_connection_no_token", request(replace("Connection", `Connection: Upgrade, "X-Y"`)), 400, ReasonNotWebSocket},
+		{"H14_connection_not_a_list", request(replace("Connection", "Connection: Upgrade, X Y")), 400, ReasonNotWebSocket},
 		{"H06_http_1_0", request(replace("GET", "GET / HTTP/1.0")), 505, ReasonHTTPVersion},
 		{"H06_http_0_9", "GET /\r\n\r\n", 400, ReasonMalformed},
 		{"H06_http_1_less", request(replace("GET", "GET / HTTP/1.<")), 400, ReasonMalformed},
@@ -147,7 +149,11 @@ func TestHandshakeRefusals(t *testing.T) {
 		{"H13_bare_lf", strings.ReplaceAll(request(), "\r\n", "\n"), 400, ReasonMalformed},
 		{"H13_leading_space", " " + request(), 400, ReasonMalformed},
 		{"H13_leading_blank_line", "\r\n" + request(), 400, ReasonMalformed},
-		{"H16_origin_twice", request(add("Origin: http://a\r\nOrigin: http://b")), 403, ReasonOrigin},
+		{"H12_length_twice", request(add("Content-Length: 0\r\nContent-Length: 0")), 400, ReasonRepeated},
+		{"H16_origin_twice", request(add("Origin: http://a\r\nOrigin: http://b")), 400, ReasonOrigin},
+		{"H16_origin_twice_the_same", request(add("Origin: http://a\r\nORIGIN: http://a")), 400, ReasonOrigin},
+		{"H20_authorization_twice", request(add("Authorization: Bearer a\r\nauthorization: Basic b")), 400, ReasonRepeated},
+		{"D12_user_agent_twice", request(add("User-Agent: a\r\nUser-Agent: b")), 400, ReasonRepeated},
 		{"H18_many_protocols", request(add("Sec-WebSocket-Protocol: " + manyProtocols(17))), 400, ReasonProtocols},
 		{"H18_duplicate", request(add("Sec-WebSocket-Protocol: a, a")), 400, ReasonProtocols},
 		{"H18_not_token", request(add("Sec-WebSocket-Protocol: a b")), 400, ReasonProtocols},
@@ -207,6 +213,7 @@ func TestHandshakeAccepts(t *testing.T) {
 		{"H07_v6", request(replace("Host", "Host: [::1]:8080")), nil},
 		{"H09_line_at_limit", request(replace("GET", "GET /"+strings.Repeat("a", 4096-len("GET / HTTP/1.1"))+" HTTP/1.1")), nil},
 		{"H09_headers_at_limit", request(add(strings.Repeat("A: b\r\n", 58) + "C: d")), nil},
+		{"H14_empty_options", request(replace("Connection", "Connection: , Upgrade,, keep-alive ,")), nil},
 		{"H15_hop_by_hop", request(replace("Connection", "Connection: Upgrade, X-Real-IP"), add("X-Real-IP: 1.2.3.4\r\nX-Other: o")),
 			func(r *Request) bool {
 				_, hidden := r.Header("x-real-ip")
@@ -230,6 +237,66 @@ func TestHandshakeAccepts(t *testing.T) {
 					t.Errorf("request %+v", h.Request())
 				}
 			})
+		}
+	}
+}
+
+// Whatever the gateway acts upon cannot be made hop-by-hop, in no spelling.
+func TestH15_connection_names_what_counts(t *testing.T) {
+	for _, name := range []string{
+		"Host", "Origin", "Cookie", "Authorization", "Forwarded", "User-Agent", "Content-Length",
+		"Transfer-Encoding", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
+		"X-Forwarded-Anything", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol",
+		"Sec-WebSocket-Extensions", "Sec-Fetch-Site",
+	} {
+		for _, in := range []string{
+			request(replace("Connection", "Connection: Upgrade, "+name)),
+			request(replace("Connection", "Connection: "+strings.ToLower(name)+" ,\tupgrade")),
+			request(replace("Connection", "Connection: keep-alive,"+strings.ToUpper(name)), add("Connection: Upgrade")),
+			request(add("connection: "+name), add(name+": x")),
+		} {
+			if name == "Content-Length" || name == "Transfer-Encoding" {
+				in = strings.Replace(in, name+": x\r\n", "", 1) // refused for its body
+			}
+			for mode, pieces := range map[string][][]byte{"whole": {[]byte(in)}, "byte by byte": split(in)} {
+				h := Handshake{Limits: testLimits}
+				_, done, err := feed(&h, pieces...)
+				if done || err != hopByHop && !(name == "Host" && err == badHost) {
+					t.Errorf("%s, %s: done %v, %v", name, mode, done, err)
+				}
+			}
+		}
+	}
+}
+
+func TestHeader(t *testing.T) {
+	const lines = "Cookie: a=1; b=2\r\nX-One: 1\r\ncookie: c=3\r\nX-Forwarded-For: 1.1.1.1\r\n" +
+		"X-Forwarded-For: 2.2.2.2\r\nX-Two: 1\r\nX-Two: 2\r\nX-Hidden: 1\r\nForwarded: for=a\r\nForwarded: for=b"
+	h := Handshake{Limits: testLimits}
+	if _, done, err := feed(&h, []byte(request(replace("Connection", "Connection: Upgrade, X-Hidden"), add(lines)))); !done {
+		t.Fatal(err)
+	}
+	r := h.Request()
+	for _, row := range []struct {
+		name, want string
+		single     *Refusal
+	}{
+		{"COOKIE", "a=1; b=2; c=3", nil},
+		{"X-Forwarded-For", "1.1.1.1, 2.2.2.2", nil},
+		{"forwarded", "for=a, for=b", nil},
+		{"x-one", "1", nil},
+		{"X-Two", "1", repeatedHeader},
+		{"X-Hidden", "", hopByHop},
+		{"X-None", "", nil},
+	} {
+		if got, ok := r.Header(row.name); got != row.want || ok != (row.want != "") {
+			t.Errorf("%s is %q (%v), want %q", row.name, got, ok, row.want)
+		}
+		if got := r.CheckSingle([]string{"X-One", row.name}); got != row.single {
+			t.Errorf("%s: %v, want %v", row.name, got, row.single)
+		}
+		if got := r.Has(row.name); got != (row.name != "X-None") {
+			t.Errorf("there is %s: %v", row.name, got)
 		}
 	}
 }

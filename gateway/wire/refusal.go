@@ -33,6 +33,8 @@ const (
 	ReasonRateLimited
 	ReasonDraining
 	ReasonTimeout
+	ReasonHopByHop
+	ReasonRepeated
 	reasons
 )
 
@@ -46,6 +48,7 @@ var reasonNames = [reasons]string{
 	ReasonAuthUnavailable: "auth_unavailable",
 	ReasonCapacity:        "capacity", ReasonRateLimited: "rate_limited",
 	ReasonDraining: "draining", ReasonTimeout: "timeout",
+	ReasonHopByHop: "hop_by_hop", ReasonRepeated: "repeated_header",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
@@ -90,7 +93,11 @@ var (
 	otherVersion  = &Refusal{Status: http.StatusUpgradeRequired, Reason: ReasonVersion}
 	badKey        = &Refusal{Status: http.StatusBadRequest, Reason: ReasonKey}
 	badProtocols  = &Refusal{Status: http.StatusBadRequest, Reason: ReasonProtocols}
-	badOrigin     = &Refusal{Status: http.StatusForbidden, Reason: ReasonOrigin}
+	twoOrigins    = &Refusal{Status: http.StatusBadRequest, Reason: ReasonOrigin}
+	// hopByHop is for a header that the gateway acts upon and that Connection names.
+	hopByHop = &Refusal{Status: http.StatusBadRequest, Reason: ReasonHopByHop}
+	// repeatedHeader is for a second line of a header that has one value.
+	repeatedHeader = &Refusal{Status: http.StatusBadRequest, Reason: ReasonRepeated}
 )
 
 // AppendRefusal appends a complete HTTP/1.1 response that ends the connection. It contains nothing

@@ -25,59 +25,14 @@ type Request struct {
 	Extensions string
 	UserAgent  string
 
-	lines  string // the header lines
-	hidden string // value of Connection
-}
-
-// Header returns the first header of a name, whatever its case. It hides those that the request
-// calls hop-by-hop by naming them in Connection: a proxy would have stripped them, so nothing may
-// depend on them.
-func (r *Request) Header(name string) (value string, ok bool) {
-	if hasToken(r.hidden, name) {
-		return "", false
-	}
-	for n, v := range headerLines(r.lines) {
-		if strings.EqualFold(n, name) {
-			return v, true
-		}
-	}
-	return "", false
-}
-
-// Hides reports whether the request names a header in Connection, so that Header does not show it.
-func (r *Request) Hides(name string) bool { return hasToken(r.hidden, name) }
-
-// Headers returns all values of a header, in their order. It hides what Header hides.
-func (r *Request) Headers(name string) (values []string) {
-	if hasToken(r.hidden, name) {
-		return nil
-	}
-	for n, v := range headerLines(r.lines) {
-		if strings.EqualFold(n, name) {
-			values = append(values, v)
-		}
-	}
-	return values
-}
-
-// headerLines iterates over the names and trimmed values of header lines that are known to be well
-// formed.
-func headerLines(lines string) func(yield func(name, value string) bool) {
-	return func(yield func(name, value string) bool) {
-		for lines != "" {
-			var line string
-			line, lines, _ = strings.Cut(lines, "\r\n")
-			name, value, ok := strings.Cut(line, ":")
-			if ok && !yield(name, strings.Trim(value, " \t")) {
-				return
-			}
-		}
-	}
+	lines      string // the header lines
+	connection string // the options of all Connection headers together
 }
 
 // fields is what a handshake says, before it is judged as a whole.
 type fields struct {
 	hosts, keys, versions, origins int
+	credentials, agents, lengths   int
 	version, upgrade, protocols    string
 }
 
@@ -111,10 +66,13 @@ func (r *Request) take(f *fields, name, value string) error {
 	case "origin":
 		r.Origin, r.HasOrigin = value, true
 		f.origins++
+	case "authorization":
+		f.credentials++
 	case "user-agent":
 		r.UserAgent = value
+		f.agents++
 	case "connection":
-		r.hidden = joinList(r.hidden, value)
+		r.connection = joinList(r.connection, value)
 	case "upgrade":
 		f.upgrade = joinList(f.upgrade, value)
 	case "sec-websocket-protocol":
@@ -124,19 +82,12 @@ func (r *Request) take(f *fields, name, value string) error {
 	case "transfer-encoding":
 		return hasBody
 	case "content-length":
+		f.lengths++
 		if value != "0" {
 			return hasBody
 		}
 	}
 	return nil
-}
-
-// joinList joins the values of a list header that comes more than once, RFC 9110 section 5.3.
-func joinList(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + ", " + b
 }
 
 func (r *Request) judge(f *fields) error {
@@ -145,8 +96,11 @@ func (r *Request) judge(f *fields) error {
 		return badHost
 	case !hasToken(f.upgrade, "websocket"):
 		return notWebSocket
-	case !hasToken(r.hidden, "upgrade"):
-		return badConnection
+	}
+	if err := checkConnection(r.connection); err != nil {
+		return err
+	}
+	switch {
 	case f.versions != 1:
 		return noVersion
 	case f.version != "13":
@@ -154,9 +108,10 @@ func (r *Request) judge(f *fields) error {
 	case f.keys != 1 || !validKey(r.Key):
 		return badKey
 	case f.origins > 1:
-		return badOrigin
-	}
-	if f.protocols == "" {
+		return twoOrigins
+	case f.credentials > 1, f.agents > 1, f.lengths > 1:
+		return repeatedHeader
+	case f.protocols == "":
 		return nil
 	}
 	for p := range strings.SplitSeq(f.protocols, ",") {
@@ -172,16 +127,6 @@ func (r *Request) judge(f *fields) error {
 func contains(list []string, s string) bool {
 	for _, e := range list {
 		if e == s {
-			return true
-		}
-	}
-	return false
-}
-
-// hasToken reports whether a comma-separated list has a token, whatever its case.
-func hasToken(list, token string) bool {
-	for e := range strings.SplitSeq(list, ",") {
-		if strings.EqualFold(strings.Trim(e, " \t"), token) {
 			return true
 		}
 	}

@@ -66,6 +66,7 @@ type Setup struct {
 	closers     []func()
 	fromMessage bool
 	asksHook    bool
+	headers     []string // that the hook gets to see
 }
 
 // New builds what cfg says; it reads the files of keys and secrets, and starts to fetch published
@@ -121,6 +122,9 @@ func (s *Setup) FromMessage() bool { return s.fromMessage }
 // Anonymous reports whether a handshake without a credential is to be verified nevertheless: a hook
 // may go by the headers.
 func (s *Setup) Anonymous() bool { return s.asksHook }
+
+// Headers are the names of the headers that the hook gets to see. They must not be changed.
+func (s *Setup) Headers() []string { return s.headers }
 
 // Verify implements auth.Verifier. It may block for as long as the services may take. There must be
 // something that verifies.
@@ -309,7 +313,7 @@ func (b *builder) addHook(text string) error {
 	if err != nil {
 		return err
 	}
-	b.setup.asksHook = true
+	b.setup.asksHook, b.setup.headers = true, cfg.Headers
 	b.setup.closers = append(b.setup.closers, v.Close)
 	b.rest = append(b.rest, auth.Route{Verifier: v})
 	return nil
