@@ -25,7 +25,6 @@ const (
 func withDefaults(cfg Config) Config {
 	cfg.Loops = cmp.Or(cfg.Loops, runtime.GOMAXPROCS(0))
 	cfg.ReadBufferBytes = cmp.Or(cfg.ReadBufferBytes, 64<<10)
-	cfg.PausedBytesMax = cmp.Or(cfg.PausedBytesMax, 256<<10)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -64,7 +63,7 @@ type connFlags uint8
 
 const (
 	flagDirty   connFlags = 1 << iota // stands in loop.dirty
-	flagBlocked                       // the kernel took no more; somebody waits until it does
+	flagBlocked                       // the kernel took no more; the loop waits until it does
 	flagPaused                        // OnData is not wanted
 	flagFin                           // FIN follows the queue; no more writes
 	flagClosing                       // stands in loop.closing, or is closed

@@ -7,102 +7,47 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/cloudwego/netpoll"
 	"golang.org/x/sys/unix"
 )
 
-// netpollConn is a connection of the netpoll engine. The loop owns it, but for what inbox holds.
+// netpollConn is a connection of the netpoll engine. Its loop owns it, but for what is marked
+// otherwise.
 type netpollConn struct {
 	loop    *netpollLoop
 	handler Handler
-	q       *queue // nil while nothing is queued
+	q       *queue              // nil while nothing is queued
+	op      *netpoll.FDOperator // watches fd; nil once the peer has hung up
 	timer   timerLinks[*netpollConn]
 	remote  remoteAddr
 	flags   connFlags
-	away    bool // netpoll has let go of the descriptor
-	writing bool // a goroutine is in netpoll's Write
-	leaving bool // hung up by leave
-	slot    int  // index in loop.conns
-	reason  error
-	held    []byte // what was taken out of the inbox and OnData has not got yet: held[given:]
-	given   int
-	fd      int
-
-	link  link
-	inbox inbox
+	watched readiness // what op is registered for, as far as the loop knows
+	ready   readiness // readable: the kernel may have bytes, or the end
+	news    readiness // notifications that the loop has taken
+	mail    readiness // notifications that it has not taken; guarded by loop.mu
+	again   bool      // stands in loop.again
+	swept   bool      // stands in loop.unwatched
+	fd      int32
+	slot    int32 // index in loop.conns
 }
 
 func (c *netpollConn) links() *timerLinks[*netpollConn] { return &c.timer }
 
-// open makes in a connection of this loop. Its descriptor belongs to the loop, which alone closes
-// it; netpoll borrows it from attach until hungUp.
+// open makes in a connection of this loop.
 func (l *netpollLoop) open(in incoming) {
-	c := &netpollConn{loop: l, fd: in.fd, slot: len(l.conns), remote: in.remote}
-	c.inbox.max = l.engine.inboundMax(false)
+	c := &netpollConn{
+		loop: l, fd: int32(in.fd), slot: int32(len(l.conns)), remote: in.remote,
+		ready: readable, // it is likely that the peer has sent something by now
+	}
+	c.op = l.newOperator(c)
 	c.handler = nopHandler{} // should Open panic
-	c.away = true
 	l.conns = append(l.conns, c)
 	l.counts.conns++
 	l.current = c
 	c.handler = in.acceptor.Open(c, in.tag)
 	l.current = nil
-	if c.flags&flagClosing != 0 {
-		return
-	}
-	c.away = false
-	if err := c.attach(); err != nil {
-		c.away, c.fd = true, -1 // netpoll has closed it
-		c.Close(err)
-		return
-	}
 	l.flush(c)
-}
-
-// leave begins to end c: it sends what the kernel takes and hangs up. netpoll notices that and lets
-// go of the descriptor, which settle waits for.
-func (l *netpollLoop) leave(c *netpollConn) {
-	if c.flags&flagBlocked == 0 {
-		l.send(c)
-	}
-	c.leaving = true
-	l.wheel.disarm(c)
-	c.inbox.discard()
-	if !c.away {
-		unix.Shutdown(c.fd, unix.SHUT_RDWR)
-	}
-	l.settle(c)
-}
-
-// settle ends c once nobody else uses its descriptor. It is the only place that closes one.
-func (l *netpollLoop) settle(c *netpollConn) {
-	if !c.leaving || c.flags&flagClosed != 0 || !c.away || c.writing {
-		return
-	}
-	c.closeDescriptor()
-	c.flags |= flagClosed
-	l.dropQueue(c)
-	l.releaseHeld(c)
-	last := len(l.conns) - 1
-	l.conns[c.slot] = l.conns[last]
-	l.conns[c.slot].slot = c.slot
-	l.conns[last] = nil
-	l.conns = l.conns[:last]
-	l.counts.conns--
-	l.current = c
-	c.handler.OnClose(c.reason)
-	l.current = nil
-}
-
-// closeDescriptor resets the connection if it has bytes that nobody has read, as the kernel would
-// if it still had them. Without that a peer that found the window closed may never learn that we
-// left.
-func (c *netpollConn) closeDescriptor() {
-	if c.fd < 0 {
-		return
-	}
-	if c.inbox.abandoned() {
-		unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	}
-	unix.Close(c.fd)
+	l.watch(c)
 }
 
 func (l *netpollLoop) dropQueue(c *netpollConn) {
@@ -186,7 +131,8 @@ func (c *netpollConn) DropOldest(wantBytes int) (messages, bytes int) {
 	return messages, bytes
 }
 
-// Pause implements Conn.
+// Pause implements Conn. c stays registered for reading until something is there to be read, so a
+// pause that ends before costs nothing.
 func (c *netpollConn) Pause() { c.setPaused(true) }
 
 // Resume implements Conn.
@@ -197,8 +143,8 @@ func (c *netpollConn) setPaused(paused bool) {
 		return
 	}
 	c.flags ^= flagPaused
-	if c.inbox.setPaused(paused, c.loop.engine.inboundMax(paused)) {
-		c.loop.tell(c)
+	if !paused {
+		c.loop.watch(c)
 	}
 }
 
@@ -225,7 +171,7 @@ func (c *netpollConn) CloseWrite() {
 // finish sends the FIN that CloseWrite asked for, once nothing is queued.
 func (c *netpollConn) finish() {
 	if c.q == nil && c.flags&(flagFin|flagClosing) == flagFin {
-		unix.Shutdown(c.fd, unix.SHUT_WR)
+		unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	}
 }
 
@@ -238,6 +184,5 @@ func (c *netpollConn) Close(err error) {
 		err = net.ErrClosed
 	}
 	c.flags |= flagClosing
-	c.reason = err
-	c.loop.closing = append(c.loop.closing, c)
+	c.loop.closing = append(c.loop.closing, netpollClosing{c, err})
 }

@@ -8,6 +8,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cloudwego/netpoll"
+	"golang.org/x/sys/unix"
 )
 
 // netpollLoop is one event loop of the netpoll engine: a goroutine with a mailbox. Its goroutine
@@ -15,24 +18,33 @@ import (
 type netpollLoop struct {
 	engine *netpollEngine
 	index  int
+	poll   netpoll.Poll // watches the connections
 
-	conns []*netpollConn // every connection that OnClose has not been called for
-	pool  queuePool
-	wheel wheel[*netpollConn]
-	bufs  [][]byte // scratch for one write
+	conns   []*netpollConn // every connection that OnClose has not been called for
+	buf     []byte         // what a read fills and OnData gets
+	bufs    [][]byte       // scratch for one write
+	pollFds []unix.PollFd  // scratch for one sweep
+	pool    queuePool
+	wheel   wheel[*netpollConn]
 
 	clock time.Duration // Loop.Now
 	real  time.Duration // time since the engine's start at the beginning of this turn
 	tick  uint32        // clock in ticks
 
-	current *netpollConn   // whose callback is running; nil outside of callbacks
-	dirty   []*netpollConn // connections with writes to send at the end of the turn
-	backlog int            // how many of them earlier turns left
-	closing []*netpollConn // connections to close when the running callback has returned
-	ready   []*netpollConn // the batch of connections with news being handled
-	running []Runner       // the batch of posted runners being run
-	opening []incoming     // the batch of accepted sockets being opened
+	current *netpollConn     // whose callback is running; nil outside of callbacks
+	dirty   []*netpollConn   // connections with writes to send at the end of the turn
+	backlog int              // how many of them earlier turns left
+	closing []netpollClosing // connections to close when the running callback has returned
+	ready   []*netpollConn   // the batch of connections with news being handled
+	handled int              // how many of them were handled
+	again   []*netpollConn   // connections that the next turn goes on reading
+	running []Runner         // the batch of posted runners being run
+	opening []incoming       // the batch of accepted sockets being opened
 	counts  loopCounts
+
+	unwatched  []*netpollConn // connections that a sweep looks at
+	sweepEvery time.Duration  // between sweepMin and sweepMax
+	nextSweep  time.Duration  // in terms of real
 
 	alarm    *time.Timer
 	wakeup   chan struct{} // holds one token while there is mail
@@ -47,11 +59,20 @@ type netpollLoop struct {
 	ended    bool // the loop takes nothing more
 }
 
-func newNetpollLoop(e *netpollEngine, index int) *netpollLoop {
+// netpollClosing is a connection on its way out.
+type netpollClosing struct {
+	c   *netpollConn
+	err error
+}
+
+func newNetpollLoop(e *netpollEngine, index int, poll netpoll.Poll) *netpollLoop {
 	return &netpollLoop{
-		engine: e, index: index,
-		alarm:  time.NewTimer(turnMax),
-		wakeup: make(chan struct{}, 1),
+		engine: e, index: index, poll: poll,
+		buf: make([]byte, e.cfg.ReadBufferBytes),
+
+		sweepEvery: sweepMax,
+		alarm:      time.NewTimer(turnMax),
+		wakeup:     make(chan struct{}, 1),
 	}
 }
 
@@ -104,10 +125,13 @@ func (l *netpollLoop) give(in []incoming) bool {
 	return true
 }
 
-// tell puts c among the connections with news. It may be called from any goroutine.
-func (l *netpollLoop) tell(c *netpollConn) {
+// notify tells the loop what c is ready for. It may be called from any goroutine.
+func (l *netpollLoop) notify(c *netpollConn, what readiness) {
 	l.mu.Lock()
-	l.news = append(l.news, c)
+	if c.mail == 0 {
+		l.news = append(l.news, c)
+	}
+	c.mail |= what
 	l.mu.Unlock()
 	l.wake()
 }
@@ -133,7 +157,7 @@ func (l *netpollLoop) run() {
 	l.alarm.Stop()
 }
 
-// turn goes round once: news of connections, timers, posted runners, flushes. It reports whether
+// turn goes round once: connections, timers, posted runners, flushes. It reports whether
 // the loop has ended. A panic of a callback ends the turn; all work is taken off its list before it
 // is done, so the next turn goes on after it.
 func (l *netpollLoop) turn() (ended bool) {
@@ -142,13 +166,13 @@ func (l *netpollLoop) turn() (ended bool) {
 	l.tickClock()
 	l.counts.turns++
 	stopping := l.takeMail()
-	l.counts.events += uint64(len(l.ready))
 	l.handleReady()
 	l.wheel.expire(l.clock, l.fireTimer)
 	l.runPosted()
 	if stopping {
 		return l.end()
 	}
+	l.sweep()
 	l.flushDirty()
 	l.publish()
 	return false
@@ -156,10 +180,16 @@ func (l *netpollLoop) turn() (ended bool) {
 
 // sleep waits for mail or the next timer, unless there is work left from the last turn.
 func (l *netpollLoop) sleep() {
-	if len(l.dirty)+len(l.closing)+len(l.ready)+len(l.running)+len(l.opening) > 0 {
+	left := len(l.dirty) + len(l.closing) + len(l.ready) - l.handled + len(l.again) +
+		len(l.running) + len(l.opening)
+	if left > 0 {
 		return
 	}
-	l.alarm.Reset(l.wheel.wait(l.clock, turnMax))
+	longest := turnMax
+	if len(l.unwatched) > 0 {
+		longest = l.sweepEvery
+	}
+	l.alarm.Reset(l.wheel.wait(l.clock, longest))
 	select {
 	case <-l.wakeup:
 	case <-l.alarm.C:
@@ -178,8 +208,19 @@ func (l *netpollLoop) tickClock() {
 func (l *netpollLoop) takeMail() (stopping bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.ready) == 0 {
-		l.ready, l.news = l.news, l.ready[:0]
+	if l.handled == len(l.ready) {
+		l.ready, l.news, l.handled = l.news, l.ready[:0], 0
+		for _, c := range l.ready {
+			c.news, c.mail = c.mail, 0
+		}
+		l.counts.events += uint64(len(l.ready))
+		for _, c := range l.again {
+			if c.again = false; c.news == 0 { // else it is there already
+				l.ready = append(l.ready, c)
+			}
+		}
+		clear(l.again)
+		l.again = l.again[:0]
 	}
 	if len(l.running) == 0 {
 		l.running, l.posted = l.posted, l.running[:0]
@@ -191,10 +232,10 @@ func (l *netpollLoop) takeMail() (stopping bool) {
 }
 
 func (l *netpollLoop) handleReady() {
-	for len(l.ready) > 0 {
-		c := l.ready[0]
-		l.ready[0] = nil
-		l.ready = l.ready[1:]
+	for l.handled < len(l.ready) {
+		c := l.ready[l.handled]
+		l.ready[l.handled] = nil
+		l.handled++
 		l.handle(c)
 		l.reap()
 	}
@@ -257,24 +298,46 @@ func (l *netpollLoop) flushDirty() {
 	l.reap()
 }
 
-// reap begins to end the connections that were closed.
+// reap ends the connections that were closed. It is the only place that closes a connection's
+// descriptor.
 func (l *netpollLoop) reap() {
 	for len(l.closing) > 0 {
-		c := l.closing[len(l.closing)-1]
+		x := l.closing[len(l.closing)-1]
 		l.closing = l.closing[:len(l.closing)-1]
-		l.leave(c)
+		c := x.c
+		if c.flags&flagBlocked == 0 {
+			l.send(c)
+		}
+		l.forget(c)
+		unix.Close(int(c.fd))
+		l.wheel.disarm(c)
+		l.dropQueue(c)
+		l.dropConn(c)
+		c.flags |= flagClosed
+		l.current = c
+		c.handler.OnClose(x.err)
+		l.current = nil
 	}
 }
 
-// end closes every connection and refuses further work. It reports true once nothing is left: the
-// descriptors go when netpoll has let go of them.
+// dropConn takes c out of the list of connections.
+func (l *netpollLoop) dropConn(c *netpollConn) {
+	last := len(l.conns) - 1
+	l.conns[c.slot] = l.conns[last]
+	l.conns[c.slot].slot = c.slot
+	l.conns[last] = nil
+	l.conns = l.conns[:last]
+	l.counts.conns--
+}
+
+// end closes every connection and refuses further work. It reports true once nothing is left.
 func (l *netpollLoop) end() bool {
 	for _, c := range l.conns {
 		c.Close(ErrEngineClosed)
 	}
 	l.reap()
 	l.mu.Lock()
-	left := len(l.conns) + len(l.news) + len(l.posted) + len(l.incoming)
+	left := len(l.posted) + len(l.incoming)
 	l.ended = left == 0
 	l.mu.Unlock()
 	l.publish()

@@ -3,8 +3,8 @@
 // It knows file descriptors, readiness, bytes in and out, a bounded outbound queue per connection,
 // timers and accepting. It does not know what the bytes mean.
 //
-// Two engines keep the same contract: epoll (Linux, the default there) and netpoll (on
-// cloudwego/netpoll, every Unix). Package pollertest holds a deterministic fake and the contract
+// Two engines keep the same contract: epoll (Linux, the default there) and netpoll (on the pollers
+// of cloudwego/netpoll, every Unix). Package pollertest holds a deterministic fake and the contract
 // tests that every engine passes.
 //
 // # Who calls what, and when
@@ -37,9 +37,6 @@ import (
 var (
 	// ErrEngineClosed is given when Engine.Close ended the connection.
 	ErrEngineClosed = errors.New("poller: engine closed")
-	// ErrInboundOverflow is given when an engine that cannot stop reading from the kernel
-	// (netpoll) had to buffer more than Config.PausedBytesMax for a paused connection.
-	ErrInboundOverflow = errors.New("poller: paused connection sent too much")
 	// ErrPanic is wrapped by the error given when a callback of the connection panicked.
 	ErrPanic = errors.New("poller: handler panicked")
 )
@@ -51,10 +48,6 @@ type Config struct {
 	// ReadBufferBytes is the size of each loop's read buffer, so the most that one OnData gets;
 	// 0 means 64 KiB.
 	ReadBufferBytes int
-	// PausedBytesMax bounds what the netpoll engine holds for one paused connection; 0 means
-	// 256 KiB. For one that is not paused but sends faster than its loop takes it, the bound is 16
-	// times as much. The epoll engine holds nothing: it leaves the bytes in the kernel.
-	PausedBytesMax int
 	// SendBufferBytes sets SO_SNDBUF of accepted sockets; 0 leaves the kernel's autotuning.
 	SendBufferBytes int
 	// UserTimeout sets TCP_USER_TIMEOUT of accepted sockets where the system has it; 0 leaves it.
@@ -156,7 +149,10 @@ type Conn interface {
 	// none is left. A write of which a byte was sent is never dropped.
 	DropOldest(wantBytes int) (messages, bytes int)
 
-	// Pause stops OnData; Resume allows it again. Both are idempotent.
+	// Pause stops OnData; Resume allows it again. Both are idempotent. What the peer of a paused
+	// connection sends stays in the kernel, and when that is full TCP stops the peer: the engine
+	// holds nothing. A peer that half-closes is noticed after Resume and what it has sent before;
+	// one that resets the connection ends it within three TimerTicks, paused or not.
 	Pause()
 	Resume()
 

@@ -19,10 +19,9 @@ type segment struct {
 // something is queued; idle connections own none.
 type queue struct {
 	segs     []segment
-	head     int  // index of the oldest segment
-	sent     int  // bytes of the oldest segment that have left
-	pinned   bool // the oldest segment is being sent
-	bytes    int  // not yet sent
+	head     int // index of the oldest segment
+	sent     int // bytes of the oldest segment that have left
+	bytes    int // not yet sent
 	messages int
 	progress uint32 // tick at which the queue became non-empty or the kernel last took a byte
 }
@@ -146,7 +145,7 @@ func (q *queue) dropOldest(wantBytes int) (messages, bytes int) {
 	keep := q.head
 	for i := q.head; i < len(q.segs); i++ {
 		s := q.segs[i]
-		if s.shared && bytes < wantBytes && !(i == q.head && (q.sent > 0 || q.pinned)) {
+		if s.shared && bytes < wantBytes && !(i == q.head && q.sent > 0) {
 			messages += int(s.messages)
 			bytes += len(s.p)
 			continue

@@ -2,10 +2,8 @@ package pollertest
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"math/rand/v2"
-	"syscall"
 
 	"sluice/poller"
 )
@@ -115,7 +113,6 @@ var pauseTests = []contractTest{
 	{"pause/holds_data_back", pauseHolds},
 	{"pause/inside_OnData_keeps_the_rest", pauseInside},
 	{"pause/EOF_waits_behind_the_data", pauseEOF},
-	{"pause/reaches_the_sender_or_overflows", pauseFlood},
 }
 
 func pauseHolds(b *bed) {
@@ -170,49 +167,4 @@ func pauseEOF(b *bed) {
 			b.Fatalf("got %q, closed for %v", p.got, err)
 		}
 	}
-}
-
-// pauseFlood sends more to a paused connection than the kernel holds.
-func pauseFlood(b *bed) {
-	want := random(32 << 20)
-	total := 0
-	b.start(poller.Config{Loops: 1}, script{data: func(p *probe, q []byte) {
-		if !bytes.Equal(q, want[total:total+len(q)]) {
-			b.Error("bytes changed on the way")
-		}
-		if total += len(q); total == len(want) {
-			p.Close(nil)
-		}
-	}})
-	c, p := b.connect()
-	p.do(p.Pause)
-	sent := make(chan error, 1)
-	go func() {
-		_, err := c.Write(want)
-		sent <- err
-	}()
-	if b.engine.Name() == "netpoll" {
-		if err := p.reason(); err != poller.ErrInboundOverflow {
-			b.Errorf("closed for %v", err)
-		}
-		if err := await(b, "end of the sender", sent); !isHangUp(err) {
-			b.Errorf("the sender ended with %v", err)
-		}
-		return
-	}
-	p.do(func() {})
-	select {
-	case err := <-sent:
-		b.Fatalf("the sender was not held up: %v", err)
-	default:
-	}
-	p.do(p.Resume)
-	p.reason()
-	if err := await(b, "end of the sender", sent); err != nil || total != len(want) {
-		b.Errorf("%d bytes came, %v", total, err)
-	}
-}
-
-func isHangUp(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
