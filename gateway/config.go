@@ -127,8 +127,9 @@ type Config struct {
 	TLSHandshakesMax    int
 	TLSHandshakeTimeout time.Duration
 
-	// Origins are the pages that may connect, see package origin; none means all. A client without
-	// an Origin is no page, and may connect unless it shows a cookie. Hot.
+	// Origins are the pages that may connect, see package origin; none means all, or without
+	// authentication on loopback the pages of this machine, for requests that name it in Host. A
+	// client without an Origin is no page, and may connect unless it shows a cookie. Hot.
 	Origins []string
 
 	// AuthJWT, AuthIntrospection, AuthHook and AuthSessions say who verifies credentials, each as

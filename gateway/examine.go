@@ -3,13 +3,13 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
 
 	"sluice/gateway/auth"
 	"sluice/gateway/auth/setup"
+	"sluice/gateway/local"
 	"sluice/gateway/tlsio"
 )
 
@@ -38,13 +38,21 @@ func (c *Config) Warnings() (list []string) {
 			list = append(list, text)
 		}
 	}
-	open := !loopbackAddress(c.Listen)
+	open := !local.Listens(c.Listen)
 	query := slices.ContainsFunc(c.AuthSources, func(s string) bool {
 		return strings.HasPrefix(s, "query:")
 	})
 	a := c.auth()
 	warn(open && !c.Authenticated(), "anyone who can reach the listener can connect as anybody: "+
 		"there is no authentication")
+	warn(open && !c.Authenticated() && len(c.Origins) == 0, "pages of every site can connect "+
+		"through the browsers of their visitors: list allowed-origins")
+	warn(!open && !c.Authenticated() && len(c.Origins) == 0 && len(c.TrustedProxies) > 0,
+		"only pages of this machine may connect: list in allowed-origins those that come through "+
+			"the proxy")
+	believed := c.ProxyProtocol || c.ClientHeader != "none"
+	warn(len(c.TrustedProxies) > 0 && !believed, "trusted-proxies has no effect without "+
+		"client-header or proxy-protocol")
 	warn(open && c.Authenticated() && !c.Encrypted(), "tokens come in plain text: there is no TLS "+
 		"here, so there must be a proxy in front that has it")
 	warn(query && a.Enabled(), "tokens in the query end up in logs of proxies and in histories")
@@ -52,13 +60,6 @@ func (c *Config) Warnings() (list []string) {
 		"visitors: allowed-origins is *")
 	warn(c.TLSSelfSigned, "nobody trusts the self-signed certificate; it is for trying out")
 	return list
-}
-
-// loopbackAddress reports whether only this machine can reach an address.
-func loopbackAddress(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // Examine opens what a valid configuration needs besides a listener: the files of certificates,

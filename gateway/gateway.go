@@ -18,6 +18,7 @@ import (
 	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
 	"sluice/gateway/limits"
+	"sluice/gateway/local"
 	"sluice/gateway/metrics"
 	"sluice/gateway/origin"
 	"sluice/gateway/signed"
@@ -92,7 +93,8 @@ type Gateway struct {
 // settings is a configuration in force, with what is derived from it.
 type settings struct {
 	Config
-	origins  *origin.List // empty if every page may connect
+	origins  *origin.List // nil if every page may connect
+	hosts    *local.Hosts // that requests may ask for; nil if all
 	messages wire.MessageLimits
 }
 
@@ -199,19 +201,35 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 // install puts a configuration into force.
 func (g *Gateway) install(cfg Config, connectionsMax int) {
 	g.door.configure(&cfg, connectionsMax)
-	origins, err := origin.Parse(cfg.Origins)
-	if err != nil {
-		panic(err) // Validate has parsed them
-	}
+	origins, hosts := cfg.pages()
 	g.current.Store(&settings{
 		Config:  cfg,
 		origins: origins,
+		hosts:   hosts,
 		messages: wire.MessageLimits{
 			MessageBytesMax: cfg.MessageBytesMax,
 			FragmentsMax:    cfg.FragmentsMax,
 		},
 	})
 	g.loaded.Store(&metrics.Reload{Loaded: time.Now()})
+}
+
+// pages says which pages may connect, nil for all, and which hosts requests may ask for, nil for
+// all. Without a list and without authentication, a listener on loopback is one that a developer
+// has started: it serves pages of this machine, and none of those that the developer visits. The
+// configuration must be valid.
+func (c *Config) pages() (*origin.List, *local.Hosts) {
+	switch {
+	case len(c.Origins) > 0:
+		list, err := origin.Parse(c.Origins)
+		if err != nil {
+			panic(err) // Validate has parsed them
+		}
+		return list, nil
+	case local.Listens(c.Listen) && !c.Authenticated():
+		return origin.Loopback(), local.NewHosts(c.Listen)
+	}
+	return nil, nil
 }
 
 // connectionsMax is the bound of the connections: as configured, but never more than the descriptor

@@ -123,7 +123,7 @@ func dialFrom(t *testing.T, g *Gateway, local string) net.Conn {
 }
 
 func upgradeRequest(target string, headers ...string) string {
-	return "GET " + target + " HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	return "GET " + target + " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" +
 		strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }

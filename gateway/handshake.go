@@ -75,7 +75,9 @@ func (s *session) route(r *wire.Request) {
 	case !s.findClient(r):
 	case s.lane.g.drain.closing():
 		s.refuse(refusals[tagDraining])
-	case r.HasOrigin && current.origins.Len() > 0 && !current.origins.Allows(r.Origin):
+	case current.hosts != nil && !current.hosts.Serves(r.Host):
+		s.refuse(otherHost)
+	case r.HasOrigin && current.origins != nil && !current.origins.Allows(r.Origin):
 		s.refuse(badOrigin)
 	case r.Path == pathEcho && cfg.Echo:
 		s.echo = true
@@ -93,8 +95,12 @@ func (s *session) route(r *wire.Request) {
 	}
 }
 
-// badOrigin is the answer to pages that may not connect.
-var badOrigin = &wire.Refusal{Status: 403, Reason: wire.ReasonOrigin}
+var (
+	// badOrigin is the answer to pages that may not connect.
+	badOrigin = &wire.Refusal{Status: 403, Reason: wire.ReasonOrigin}
+	// otherHost is the answer to requests for a host that is not served here.
+	otherHost = &wire.Refusal{Status: 421, Reason: wire.ReasonHost}
+)
 
 // accept answers 101 and opens the session, in room unless it is an echo or has yet to prove who it
 // is.

@@ -24,7 +24,7 @@ func refusedRequests() []refused {
 	const (
 		version = "Sec-WebSocket-Version: 13"
 		key     = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-		host    = "Host: test"
+		host    = "Host: localhost"
 		line    = "GET /echo HTTP/1.1"
 	)
 	add := func(headers string) string { return upgradeRequest("/echo", headers) }

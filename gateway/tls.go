@@ -200,5 +200,5 @@ func (s *session) certificateIdentity() (id auth.Identity) {
 // mayBePage reports whether a request is not of a page, or of one that may use what its browser
 // adds by itself, like cookies and certificates: such pages are listed.
 func (s *session) mayBePage(r *wire.Request) bool {
-	return !r.HasOrigin || s.lane.g.current.Load().origins.Len() > 0
+	return !r.HasOrigin || s.lane.g.current.Load().origins != nil
 }

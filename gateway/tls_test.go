@@ -372,11 +372,24 @@ func TestExamine(t *testing.T) {
 	}
 	open := DefaultConfig()
 	open.Listen = ":8080"
-	if w := open.Warnings(); len(w) != 1 || !strings.Contains(w[0], "no authentication") {
+	if w := open.Warnings(); len(w) != 2 || !strings.Contains(w[0], "no authentication") ||
+		!strings.Contains(w[1], "allowed-origins") {
+		t.Errorf("%q", w)
+	}
+	open.Origins = []string{"https://good.com"}
+	if w := open.Warnings(); len(w) != 1 {
 		t.Errorf("%q", w)
 	}
 	local := DefaultConfig()
 	if w := local.Warnings(); len(w) != 0 {
+		t.Errorf("%q", w)
+	}
+	local.TrustedProxies, local.ClientHeader = []string{"127.0.0.1"}, "x-forwarded-for"
+	if w := local.Warnings(); len(w) != 1 || !strings.Contains(w[0], "allowed-origins") {
+		t.Errorf("%q", w)
+	}
+	local.Origins, local.ClientHeader = []string{"https://good.com"}, "none"
+	if w := local.Warnings(); len(w) != 1 || !strings.Contains(w[0], "client-header") {
 		t.Errorf("%q", w)
 	}
 }

@@ -101,7 +101,7 @@ func (v *victim) open(path, headers string) (*bufio.Reader, net.Conn, error) {
 		return nil, nil, err
 	}
 	v.t.Cleanup(func() { c.Close() })
-	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
 		path, headers)
 	r := bufio.NewReader(c)
@@ -245,7 +245,7 @@ func (v *victim) never() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = io.WriteString(c, "GET /chat/deaf HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n"+
+	_, err = io.WriteString(c, "GET /chat/deaf HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"+
 		"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+
 		"Sec-WebSocket-Version: 13\r\n\r\n")
 	return c, err

@@ -26,6 +26,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"sluice/gateway/local"
 )
 
 // Config configures the admin listener. Functions and handlers are called from any goroutine, and
@@ -182,7 +184,7 @@ func socketURL(raw, host string) string {
 	if err != nil || u.Host == "" {
 		return ""
 	}
-	name, ok := hostname(host)
+	name, ok := local.Hostname(host)
 	if !ok || name == "" {
 		return raw
 	}

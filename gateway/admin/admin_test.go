@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"sluice/gateway/local"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -165,6 +167,7 @@ func TestRebinding(t *testing.T) {
 		{"localhost_bare", loopback, "127.0.0.1:9090", "localhost", 200},
 		{"localhost_dot", loopback, "127.0.0.1:9090", "LocalHost.:9090", 200},
 		{"forwarded_port", loopback, "127.0.0.1:9090", "localhost:19090", 200},
+		{"below_localhost", loopback, "127.0.0.1:9090", "app.localhost:9090", 200},
 		{"v4", loopback, "127.0.0.1:9090", "127.0.0.1:9090", 200},
 		{"v6", v6, "[::1]:9090", "[::1]:9090", 200},
 		{"v6_bare", v6, "[::1]:9090", "[::1]", 200},
@@ -314,8 +317,8 @@ func FuzzHost(f *testing.F) {
 			}
 		}
 		w = get(closed, "/livez", func(r *http.Request) { r.Host = host })
-		if name, ok := hostname(host); w.Code == http.StatusOK &&
-			(!ok || name != "localhost" && name != "127.0.0.1" && name != "::1") {
+		if name, ok := local.Hostname(host); w.Code == http.StatusOK &&
+			(!ok || !local.IsLoopback(name)) {
 			t.Fatalf("let in as %q", name)
 		}
 	})

@@ -3,15 +3,15 @@ package admin
 import (
 	"net"
 	"net/http"
-	"net/netip"
-	"strings"
+
+	"sluice/gateway/local"
 )
 
 // guard stands before every request: it judges host and method, and sets the headers that tell
 // browsers what they may do with the answer.
 type guard struct {
 	next         http.Handler
-	hosts        map[string]bool // names that requests may ask for; nil means all
+	hosts        *local.Hosts // names that requests may ask for; nil means all
 	webSocketURL func() string
 }
 
@@ -21,21 +21,16 @@ func newGuard(next http.Handler, cfg Config, bound net.Addr) *guard {
 	if !ok || !addr.IP.IsLoopback() {
 		return g
 	}
-	g.hosts = map[string]bool{
-		"localhost": true, "127.0.0.1": true, "::1": true, addr.IP.String(): true,
-	}
-	if name, ok := hostname(cfg.Addr); ok && name != "" {
-		g.hosts[name] = true
-	}
+	g.hosts = local.NewHosts(cfg.Addr, bound.String())
 	return g
 }
 
 // ServeHTTP implements http.Handler.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.setHeaders(w.Header(), r.Host)
-	name, ok := hostname(r.Host)
+	_, ok := local.Hostname(r.Host)
 	switch {
-	case !ok || g.hosts != nil && !g.hosts[name]:
+	case !ok || g.hosts != nil && !g.hosts.Serves(r.Host):
 		writeText(w, http.StatusMisdirectedRequest, "unknown host\n")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.URL.Path != revokePath:
 		w.Header().Set("Allow", "GET, HEAD")
@@ -60,27 +55,4 @@ func (g *guard) setHeaders(h http.Header, host string) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
-}
-
-// hostname is the name or address in a Host header or an address to listen on, without port and
-// brackets, in lower case. An empty header has an empty name. ok is false if it is neither a name
-// nor an address: it goes into headers of ours.
-func hostname(host string) (name string, ok bool) {
-	name = host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
-	} else if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
-		name = host[1 : len(host)-1]
-	}
-	if ip, err := netip.ParseAddr(name); err == nil && ip.Zone() == "" {
-		return ip.String(), true
-	}
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	for i := range len(name) {
-		c := name[i]
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_') {
-			return "", false
-		}
-	}
-	return name, true
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"sluice/gateway/local"
 )
 
 // List is an allow-list. It does not change and is safe for concurrent use. The zero value allows
@@ -13,6 +15,7 @@ import (
 type List struct {
 	any     bool
 	null    bool
+	local   bool // pages of this machine, at any port
 	entries []entry
 }
 
@@ -74,7 +77,11 @@ func parseEntry(item string) (entry, error) {
 	}, nil
 }
 
-// Len is how many items the list has.
+// Loopback returns a list that allows the pages of this machine: those of http and https on a host
+// that is local.IsLoopback, at any port.
+func Loopback() *List { return &List{local: true} }
+
+// Len is how many items the list was parsed from.
 func (l *List) Len() int {
 	n := len(l.entries)
 	if l.any {
@@ -101,6 +108,10 @@ func (l *List) Allows(origin string) bool {
 	scheme, host, port, ok := split(origin)
 	if !ok {
 		return false
+	}
+	if l.local {
+		name, ok := local.Hostname(host)
+		return ok && local.IsLoopback(name)
 	}
 	for i := range l.entries {
 		if l.entries[i].matches(scheme, host, port) {

@@ -118,3 +118,22 @@ func FuzzAllows(f *testing.F) {
 		}
 	})
 }
+
+func TestH16_pages_of_this_machine(t *testing.T) {
+	l := Loopback()
+	for origin, want := range map[string]bool{
+		"http://localhost": true, "https://localhost": true, "http://localhost:3000": true,
+		"HTTP://LOCALHOST:1": true, "http://app.localhost:8080": true, "http://127.0.0.1:9090": true,
+		"https://127.9.9.9": true, "http://[::1]:9090": true,
+		"null": false, "": false, "http://localhost.evil.example": false,
+		"http://evil.example": false, "http://evil.example:9090": false, "http://localhost@evil.example": false,
+		"http://127.0.0.1.evil.example": false, "http://evil-localhost": false, "http://0.0.0.0:9090": false,
+		"http://[::2]": false, "http://10.0.0.1": false, "http://localhost/": false,
+		"http://localhost:0": false, "chrome-extension://localhost": false, "file://localhost": false,
+		"http://localhost http://evil.example": false,
+	} {
+		if got := l.Allows(origin); got != want {
+			t.Errorf("%q: %v", origin, got)
+		}
+	}
+}

@@ -173,7 +173,8 @@ func tlsSettings() []Setting {
 func authSettings() []Setting {
 	return []Setting{
 		{"allowed-origins", "Origins", groupAuth, "list",
-			"pages that may connect, like https://*.example.com", "all", false, listKind()},
+			"pages that may connect, like https://*.example.com",
+			"all, or local pages", false, listKind()},
 		{"auth-jwt", "AuthJWT", groupAuth, "spec",
 			"tokens: issuer=,audience=,jwks=URL or key=@FILE", "none", true, listKind()},
 		{"auth-introspection", "AuthIntrospection", groupAuth, "spec",
