@@ -185,6 +185,9 @@ type Config struct {
 	Pprof bool
 	// LogLevel is the least severe level that is logged. Hot.
 	LogLevel slog.Level
+	// AuditLog is the file that every login, renewal and revocation is recorded in, or "stderr";
+	// empty records none. Nobody is let in while it has no room.
+	AuditLog string
 	// LogFormat is "json", "text" or "auto" (text on a terminal).
 	LogFormat string
 }

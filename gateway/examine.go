@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/audit"
 	"sluice/gateway/auth"
 	"sluice/gateway/auth/setup"
 	"sluice/gateway/local"
@@ -58,6 +59,8 @@ func (c *Config) Warnings() (list []string) {
 	warn(query && a.Enabled(), "tokens in the query end up in logs of proxies and in histories")
 	warn(slices.Contains(c.Origins, "*") && a.Ambient(), "every page may use the cookies of its "+
 		"visitors: allowed-origins is *")
+	warn(c.AuditLog != "" && !c.Authenticated(), "the audit log stays empty: there is no "+
+		"authentication")
 	warn(c.TLSSelfSigned, "nobody trusts the self-signed certificate; it is for trying out")
 	return list
 }
@@ -80,6 +83,11 @@ func Examine(cfg Config) (warnings []string, err error) {
 	}
 	if _, err := newSigner(&cfg); err != nil {
 		return warnings, err
+	}
+	if cfg.AuditLog != "" {
+		if err := audit.Check(cfg.AuditLog); err != nil {
+			return warnings, err
+		}
 	}
 	a := cfg.auth()
 	if !a.Enabled() {

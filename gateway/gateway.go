@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/gateway/admin"
+	"sluice/gateway/audit"
 	"sluice/gateway/auth"
 	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
@@ -50,6 +52,8 @@ type Options struct {
 	// LogDropped is the number of log lines that were lost since the start, for the metrics; nil
 	// means that none can be. Any goroutine may call it.
 	LogDropped func() uint64
+	// Stderr is where the audit log goes if its path is "stderr"; nil means os.Stderr.
+	Stderr io.Writer
 }
 
 // Gateway is a running WebSocket gateway. Its methods may be called from any goroutine.
@@ -80,6 +84,7 @@ type Gateway struct {
 	encryption *encryption
 	memory     *memoryGuard
 	signer     *signed.Signer // nil if no room wants signatures
+	audit      *audit.Log     // nil without an audit log
 
 	current   atomic.Pointer[settings]
 	loaded    atomic.Pointer[metrics.Reload]
@@ -130,7 +135,11 @@ func newGateway(cfg Config, opts Options, engine newEngine) (*Gateway, error) {
 		return nil, err
 	}
 	g.install(cfg, max)
-	if err := g.build(cfg, opts.Version, engine); err != nil {
+	err = g.startAudit(&cfg, opts.Stderr)
+	if err == nil {
+		err = g.build(cfg, opts.Version, engine)
+	}
+	if err != nil {
 		g.Close()
 		return nil, err
 	}
@@ -297,6 +306,9 @@ func (g *Gateway) Close() (err error) {
 		}
 		if g.workers != nil {
 			errs = append(errs, g.workers.Close(closeTimeout))
+		}
+		if g.audit != nil { // last, after everything that may have something to record
+			errs = append(errs, g.audit.Close(auditTimeout))
 		}
 		err = errors.Join(errs...)
 	})

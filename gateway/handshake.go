@@ -165,7 +165,7 @@ func (s *session) refuse(r *wire.Refusal) {
 // handshakeTimeout ends a handshake that took too long: with an answer if a request had begun.
 func (s *session) handshakeTimeout() {
 	if s.state == stateVerifying {
-		s.deny(auth.Refuse(auth.ReasonBusy))
+		s.deny(auth.Refuse(auth.ReasonBusy), claimant{})
 		return
 	}
 	if s.hs.parser.Started() {

@@ -53,13 +53,16 @@ func (g *Gateway) startAdmin() (err error) {
 }
 
 // revoke is Revoke for the admin listener.
-func (g *Gateway) revoke(user, tokenID string, until time.Time) (closed int, err error) {
-	closed, err = g.Revoke(Revocation{User: user, TokenID: tokenID, Until: until})
+func (g *Gateway) revoke(user, tokenID string, until time.Time, caller string) (
+	closed int, err error) {
+	closed, err = g.Revoke(
+		Revocation{User: user, TokenID: tokenID, Until: until, Caller: caller})
 	if err == ErrNoAuthentication {
 		return 0, admin.ErrUnknown
 	}
 	if err == nil {
-		g.log.Info("credentials revoked", "event", "revoked", "user", user, "connections", closed)
+		g.log.Info("credentials revoked", "event", "revoked", "user", user, "until", until,
+			"caller", caller, "connections", closed)
 	}
 	return closed, err
 }
@@ -99,6 +102,9 @@ func (g *Gateway) ready() []admin.Check {
 		capacity.Err = fmt.Errorf("%d of %d connections are open", open, max)
 	}
 	checks := []admin.Check{{Name: "loops", Err: g.live()}, drain, capacity}
+	if g.audit != nil {
+		checks = append(checks, g.auditCheck())
+	}
 	if a := g.authority; a != nil {
 		checks = append(checks, admin.Check{Name: "authentication", Err: a.setup.Ready()})
 	}
@@ -121,6 +127,7 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 		Drain:       g.drain.load(),
 		MemoryState: metrics.MemoryState(g.memory.state.Load()), MemoryLimit: g.memory.limit,
 		Reload: *g.loaded.Load(),
+		Audit:  g.auditStats(),
 	}
 	for _, l := range g.engine.Loops() {
 		s := l.Stats()

@@ -25,6 +25,7 @@ type proof struct {
 	claimed  string        // the user that the path names; empty if it names none
 	room     string        // where the session goes once it is proven
 	protocol string        // to select in the answer to the handshake
+	source   string        // where the credential came from, for the audit log
 	asked    *auth.Request // the handshake, for who verifies a token to come; nil once proven
 	deadline uint32        // in ticks: of the token to come, or of the identity; 0 for none
 
@@ -51,27 +52,31 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 	}
 	asked := request(r, s.clientAddr(), s.name())
 	c, ok, err := a.setup.Extract(asked)
+	s.proof.source = c.Kind.String()
 	_, hasCookie := r.Header("Cookie")
 	switch {
+	case s.lane.g.auditFull():
+		s.deny(auth.Refuse(auth.ReasonAudit), claimant{})
+		return
 	case err != nil:
-		s.deny(err)
+		s.deny(err, claimant{})
 		return
 	case !r.HasOrigin && (c.Kind.Ambient() || !ok && hasCookie && a.setup.Anonymous()):
 		// Faults H17: what a browser adds by itself proves nothing of who asked it to.
-		s.refuse(badOrigin)
+		s.refuseOrigin(claimant{})
 		return
 	case !ok && s.proveByCertificate(r):
 		return
 	case !ok && a.setup.FromMessage():
-		s.proof.asked = asked
+		s.proof.asked, s.proof.source = asked, auth.KindMessage.String()
 		s.proof.deadline = s.lane.tick() + ticks(s.lane.cfg().AuthTimeout)
 		s.accept(r, room)
 		return
 	case !ok && !a.setup.Enabled():
-		s.deny(auth.Refuse(auth.ReasonForbidden))
+		s.deny(auth.Refuse(auth.ReasonForbidden), claimant{})
 		return
 	case !ok && !a.setup.Anonymous():
-		s.deny(auth.Refuse(auth.ReasonMissing))
+		s.deny(auth.Refuse(auth.ReasonMissing), claimant{})
 		return
 	case !ok:
 		c.Request = asked
@@ -80,7 +85,7 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 	s.quit = s.lane.tick() + ticks(s.lane.cfg().HandshakeTimeout)
 	s.schedule()
 	if err := s.verify(c); err != nil {
-		s.deny(err)
+		s.deny(err, claimant{})
 	}
 }
 
@@ -91,14 +96,15 @@ func (s *session) proveByCertificate(r *wire.Request) bool {
 	if id.User == "" {
 		return false // there may be a token yet
 	}
+	s.proof.source = sourceCertificate
 	err := s.lane.g.authority.setup.Revocations().Check(&id)
 	if err == nil {
 		err = s.admits(&id)
 	}
-	if err != nil {
-		s.deny(err)
+	if who := (claimant{&id, true}); err != nil {
+		s.deny(err, who)
 	} else if !s.mayBePage(r) {
-		s.refuse(badOrigin)
+		s.refuseOrigin(who)
 	} else {
 		s.prove(id)
 	}
@@ -111,17 +117,17 @@ func (s *session) judged(v *verification) {
 	if !p.pending.CompareAndSwap(v, nil) || s.state != stateVerifying && s.state != stateOpen {
 		return
 	}
-	err := v.err
+	err, who := v.err, v.claimant()
 	if err == nil {
 		err = s.admits(&v.id)
 	}
 	switch {
 	case err != nil && p.proven && errors.Is(err, auth.ErrUnavailable):
-		s.countVerdict(err) // what was proven before holds until it ends
+		s.countVerdict(err, who) // what was proven before holds until it ends
 	case err != nil:
-		s.deny(err)
+		s.deny(err, who)
 	case p.proven:
-		s.countVerdict(nil)
+		s.countVerdict(nil, who)
 		s.lane.g.authority.roster.renew(s, &v.id)
 		s.keep(v.id)
 		s.checkRevoked()
@@ -149,6 +155,7 @@ func (s *session) prove(id auth.Identity) {
 	p := s.proof
 	if !s.lane.g.authority.roster.add(s, &id, s.lane.cfg().ConnectionsPerUserMax) {
 		s.lane.m.RateLimited(metrics.ScopeConnectionsUser).Inc()
+		s.auditRefused(endUserConnections.String(), claimant{&id, true})
 		if s.state == stateOpen {
 			s.end(endUserConnections)
 			return
@@ -156,7 +163,7 @@ func (s *session) prove(id auth.Identity) {
 		s.refuse(&wire.Refusal{Status: 429, Reason: wire.ReasonRateLimited})
 		return
 	}
-	s.countVerdict(nil)
+	s.countVerdict(nil, claimant{&id, true})
 	p.proven, p.asked, s.user = true, nil, id.User
 	s.keep(id)
 	if s.state == stateOpen {
@@ -193,8 +200,10 @@ func (s *session) lapse() {
 	case p.proven:
 		s.end(endExpired)
 	case p.pending.Load() != nil:
+		s.auditRefused(endAuthUnavailable.String(), claimant{})
 		s.end(endAuthUnavailable)
 	default:
+		s.auditRefused(endAuthTimeout.String(), claimant{})
 		s.end(endAuthTimeout)
 	}
 }
@@ -251,7 +260,7 @@ func (s *session) present(payload []byte, end func(endReason)) {
 		err = s.verify(c)
 	}
 	if err != nil {
-		s.countVerdict(err)
+		s.countVerdict(err, claimant{})
 		s.blameFor(err)
 		end(endOf(err))
 	}
@@ -274,15 +283,15 @@ func (s *session) renewal(payload []byte, end func(endReason)) bool {
 		err = s.verify(c)
 	}
 	if err != nil && !errors.Is(err, auth.ErrUnavailable) {
-		s.countVerdict(err)
+		s.countVerdict(err, claimant{})
 		end(endOf(err))
 	}
 	return true
 }
 
 // deny ends a session that is not let in: with the answer to its handshake, or with a Close frame.
-func (s *session) deny(err error) {
-	s.countVerdict(err)
+func (s *session) deny(err error, who claimant) {
+	s.countVerdict(err, who)
 	if s.state == stateOpen {
 		s.blameFor(err)
 		s.end(endOf(err))
@@ -316,8 +325,16 @@ func (s *session) blameFor(err error) {
 	}
 }
 
-// countVerdict counts what was said of a credential.
-func (s *session) countVerdict(err error) {
+// refuseOrigin refuses a page that may not use what its browser adds by itself.
+func (s *session) refuseOrigin(who claimant) {
+	s.auditRefused(wire.ReasonOrigin.String(), who)
+	s.refuse(badOrigin)
+}
+
+// countVerdict counts and records what was said of a credential. It may be called from any
+// goroutine.
+func (s *session) countVerdict(err error, who claimant) {
+	s.auditVerdict(err, who)
 	if err == nil {
 		s.lane.m.Verdict(0).Inc()
 		return

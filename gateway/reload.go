@@ -23,7 +23,7 @@ var coldFields = map[string]bool{
 	"TLSCerts":       true, "TLSKeys": true, "TLSSelfSigned": true, "TLSClientCA": true,
 	"TLSClientAuth": true, "TLSIdentity": true, "TLSHandshakesMax": true,
 	"TLSHandshakeTimeout": true, "TLSMinVersion": true,
-	"Pprof": true, "LogFormat": true,
+	"Pprof": true, "LogFormat": true, "AuditLog": true,
 }
 
 // NeedsRestart reports whether a change of a field of Config takes effect only after a restart.

@@ -345,6 +345,7 @@ func (s *session) endWith(why endReason, code uint16, text string) {
 // linger waits for the peer to take our last word and close. Closing at once, over bytes that we
 // have not read, would reset the connection and destroy that word on its way.
 func (s *session) linger(why endReason) {
+	s.auditEnd(why)
 	s.state, s.ended = stateLingering, why
 	s.conn.CloseWrite()
 	s.conn.Resume()

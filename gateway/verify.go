@@ -62,14 +62,18 @@ type verification struct {
 	cancel     context.CancelFunc // once the session has ended, nobody wants to know
 	inbox      workers.Inbox
 
-	id  auth.Identity
-	err error
+	id      auth.Identity
+	err     error
+	claimed auth.Identity // by a token that was refused; empty without an audit log
 }
 
 // verify has a credential verified. It may be called from any goroutine. It returns an error if
 // there is no room, and does nothing if another credential of the session is being verified.
 func (s *session) verify(c auth.Credential) error {
 	a := s.lane.g.authority
+	if s.lane.g.auditFull() {
+		return auth.Refuse(auth.ReasonAudit)
+	}
 	v := &verification{session: s, credential: c}
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	if !s.proof.pending.CompareAndSwap(nil, v) {
@@ -93,6 +97,9 @@ func (v *verification) Run() {
 		v.id, v.err = v.session.lane.g.authority.setup.Verify(v.ctx, v.credential)
 	} else {
 		v.err = auth.Refuse(auth.ReasonBusy)
+	}
+	if v.err != nil && v.session.lane.g.audit != nil {
+		v.claimed = auth.Claimed(v.credential.Token)
 	}
 	v.finish()
 }
@@ -139,12 +146,20 @@ type Revocation struct {
 	User, TokenID string
 	// Until is when the last token that this is about expires: it is remembered so long.
 	Until time.Time
+	// Caller is who asks for it, for the log and the audit log.
+	Caller string
 }
 
 // Revoke takes a user or a token back: new handshakes are refused, and the connections that it let
 // in are closed with 3000. It returns how many those are. It fails if there is no authentication,
 // or no room for another revocation.
 func (g *Gateway) Revoke(r Revocation) (closed int, err error) {
+	closed, err = g.takeBack(r)
+	g.auditRevocation(r, closed, err)
+	return closed, err
+}
+
+func (g *Gateway) takeBack(r Revocation) (closed int, err error) {
 	a := g.authority
 	if a == nil {
 		return 0, ErrNoAuthentication

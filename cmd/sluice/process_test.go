@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -190,5 +191,51 @@ func TestP08_process_whose_reader_is_gone(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	if code := p.exit(t); code != exitOK {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestP07_audit_log_is_rotated: SIGHUP opens the file anew, whatever else is wrong, and the end of
+// the process loses nothing.
+func TestP07_audit_log_is_rotated(t *testing.T) {
+	dir := t.TempDir()
+	key, audit := filepath.Join(dir, "key"), filepath.Join(dir, "audit.log")
+	if err := os.WriteFile(key, []byte(strings.Repeat("k", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := writeFile(t, "auth-jwt: alg=HS256,key=@"+key+"\naudit-log: "+audit+"\n")
+	p := start(t, nil, "--config", file)
+	address := strings.TrimSuffix(strings.TrimPrefix(strings.Fields(p.echo)[1], "ws://"), "/echo")
+	login := func(path string) {
+		ask(t, address, "/echo", "Authorization: Bearer e30.e30.x\r\n")
+		for { // until it is written
+			b, err := os.ReadFile(path)
+			if err == nil && strings.Count(string(b), "\n") == 1 {
+				return
+			}
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		}
+	}
+	login(audit)
+	if err := os.Rename(audit, audit+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("mesage-rate: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGHUP)
+	p.await(t, p.stderr, "config_reload_failed")
+	login(audit)
+	if b, err := os.ReadFile(audit + ".1"); err != nil || strings.Count(string(b), "\n") != 1 {
+		t.Errorf("the old file has %q, %v", b, err)
+	}
+	ask(t, address, "/echo", "")
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if b, err := os.ReadFile(audit); err != nil || strings.Count(string(b), "\n") != 2 {
+		t.Errorf("at the end the file has %q, %v", b, err)
 	}
 }

@@ -57,6 +57,7 @@ func (a *app) start(cfg gateway.Config, log *logs) (*gateway.Gateway, error) {
 	build := readBuild()
 	g, err := gateway.New(cfg, gateway.Options{
 		Logger: log.Logger, Version: build.Version, LogDropped: log.writer.Lost,
+		Stderr: a.stderr,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the gateway cannot be built: %w", err)

@@ -77,6 +77,7 @@ func fullRun(t *testing.T, flag, spec string) {
 		"--auth-sources", "header query:token cookie:session subprotocol message",
 		"--allowed-origins", "https://good.example",
 		"--admin-token-file", admin, "--chat-hmac-key-file", s.file("hmac-key"),
+		"--audit-log", filepath.Join(s.dir, "audit.log"),
 	}
 	for _, command := range []string{"config", "check"} {
 		o := execute(nil, append([]string{command}, settings...)...)
@@ -139,6 +140,14 @@ func fullRun(t *testing.T, flag, spec string) {
 		t.Errorf("the log has nothing of it: %s", text)
 	}
 	s.wantNoneIn("the log", string(text))
+	if text, err = os.ReadFile(filepath.Join(s.dir, "audit.log")); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `"verdict":"accepted"`) ||
+		!strings.Contains(string(text), `"verdict":"refused"`) {
+		t.Errorf("the audit log has nothing of it: %s", text)
+	}
+	s.wantNoneIn("the audit log", string(text))
 	s.wantNoneIn("an answer", said)
 }
 

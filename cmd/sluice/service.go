@@ -17,6 +17,7 @@ type service struct {
 	gateway interface {
 		Reload(gateway.Config) error
 		ReloadFailed()
+		ReopenLogs()
 		Drain(context.Context) error
 	}
 	log     *slog.Logger
@@ -59,6 +60,7 @@ func (s *service) drain(stop <-chan os.Signal) error {
 
 // reload reads the configuration again and puts it into force as a whole, or leaves all as it was.
 func (s *service) reload() {
+	s.gateway.ReopenLogs() // also if the configuration is wrong: a log has been rotated
 	values, err := settings.Load(s.sources)
 	if err != nil {
 		s.gateway.ReloadFailed()

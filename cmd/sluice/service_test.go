@@ -26,6 +26,7 @@ type fake struct {
 	config   gateway.Config
 	reloads  int
 	failed   int // configurations that could not be read
+	reopened int // logs
 	draining time.Duration
 }
 
@@ -45,6 +46,7 @@ func (f *fake) Reload(cfg gateway.Config) error {
 }
 
 func (f *fake) ReloadFailed() { f.failed++ }
+func (f *fake) ReopenLogs()   { f.reopened++ }
 
 func (f *fake) Drain(ctx context.Context) error {
 	select {

@@ -51,7 +51,8 @@ type Config struct {
 	// Revoke takes back a user, or a token by its id, until a moment, and returns how many
 	// connections that closes, or ErrUnknown; nil for no such route. Token is what a request must
 	// show for it; empty means that it must come from loopback.
-	Revoke func(user, tokenID string, until time.Time) (closed int, err error)
+	// caller says who asks, for the record.
+	Revoke func(user, tokenID string, until time.Time, caller string) (closed int, err error)
 	Token  string
 	// Pprof serves /debug/pprof/.
 	Pprof bool

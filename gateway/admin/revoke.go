@@ -49,6 +49,14 @@ func (h *handler) mayChange(r *http.Request) bool {
 	return ok && subtle.ConstantTimeCompare(given[:], want[:]) == 1
 }
 
+// caller is who asks for a change: where it comes from, and what it has shown.
+func (h *handler) caller(r *http.Request) string {
+	if h.cfg.Token == "" {
+		return r.RemoteAddr
+	}
+	return r.RemoteAddr + " with the admin token"
+}
+
 // revoke takes back a user or a token.
 func (h *handler) revoke(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
@@ -78,7 +86,7 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	closed, err := h.cfg.Revoke(body.User, body.Token, time.Now().Add(lifetime))
+	closed, err := h.cfg.Revoke(body.User, body.Token, time.Now().Add(lifetime), h.caller(r))
 	switch {
 	case errors.Is(err, ErrUnknown):
 		writeText(w, http.StatusNotFound, err.Error()+"\n")

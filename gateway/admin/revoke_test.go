@@ -44,7 +44,11 @@ func TestRevoke(t *testing.T) {
 			cfg := config()
 			cfg.Token = r.token
 			revoked := 0
-			cfg.Revoke = func(user, token string, until time.Time) (int, error) {
+			cfg.Revoke = func(user, token string, until time.Time, caller string) (int, error) {
+				if !strings.HasPrefix(caller, "192.0.2.1:") ||
+					strings.HasSuffix(caller, " with the admin token") != (r.token != "") {
+					t.Errorf("caller %q", caller)
+				}
 				switch user {
 				case "full":
 					return 0, errors.New("full")

@@ -31,6 +31,8 @@ type Identity struct {
 	// Issuer and TokenID say who vouched for the user and by which token (claims iss and jti);
 	// both may be empty.
 	Issuer, TokenID string
+	// KeyID names the key that the token was signed with; empty if the token does not.
+	KeyID string
 	// Issued is when the token was made; zero means unknown.
 	Issued time.Time
 	// Expires is when the identity ends. Zero means never. It may have just passed: a clock may

@@ -46,6 +46,7 @@ const (
 	ReasonBreaker                 // the service failed so often that it is not asked for now
 	ReasonBackend                 // the service failed, or answered nonsense
 	ReasonNoKeys                  // the keys of the issuer are not there, or too old
+	ReasonAudit                   // the audit log has no room
 	reasons
 )
 
@@ -135,6 +136,10 @@ var verdicts = [reasons]struct {
 	ReasonNoKeys: {
 		"no_keys", ErrUnavailable, "",
 		"the keys of the issuer could not be fetched",
+	},
+	ReasonAudit: {
+		"audit", ErrUnavailable, "",
+		"the audit log has no room: nobody is let in without a record",
 	},
 }
 

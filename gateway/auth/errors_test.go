@@ -39,6 +39,7 @@ func TestH20_Answers(t *testing.T) {
 		{ReasonBreaker, ErrUnavailable, 503, ``},
 		{ReasonBackend, ErrUnavailable, 503, ``},
 		{ReasonNoKeys, ErrUnavailable, 503, ``},
+		{ReasonAudit, ErrUnavailable, 503, ``},
 	}
 	if len(rows) != int(reasons) {
 		t.Errorf("%d rows for %d reasons", len(rows), reasons)

@@ -80,13 +80,19 @@ func (v *JWT) Verify(_ context.Context, c Credential) (Identity, error) {
 		return Identity{}, err
 	}
 	claims := jwt.MapClaims{}
-	if _, err := v.parser.ParseWithClaims(token, claims, v.cfg.Keys.find); err != nil {
+	parsed, err := v.parser.ParseWithClaims(token, claims, v.cfg.Keys.find)
+	if err != nil {
 		return Identity{}, refusal(err)
 	}
 	if _, ok := claims["aud"]; ok && len(v.cfg.Audience) == 0 {
 		return Identity{}, Refuse(ReasonAudience)
 	}
-	return v.cfg.Fields.identity(claims)
+	id, err := v.cfg.Fields.identity(claims)
+	if err != nil {
+		return Identity{}, err
+	}
+	id.KeyID, _ = parsed.Header["kid"].(string)
+	return id, nil
 }
 
 // checkForm checks what the parser would not mind: a header and claims that are ambiguous, and a

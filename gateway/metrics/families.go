@@ -318,6 +318,18 @@ func processFamilies(cfg *Config) []family {
 		help:    "Log lines dropped because the log could not be written fast enough.",
 		collect: state(func(s *Snapshot) uint64 { return s.LogDropped }),
 	}, {
+		name:    "audit_events_total",
+		help:    "Events that the audit log has written.",
+		collect: state(func(s *Snapshot) uint64 { return s.Audit.Written }),
+	}, {
+		name:    "audit_events_pending",
+		help:    "Events that wait for the audit log. Past 16384 nobody is let in.",
+		collect: state(func(s *Snapshot) int { return s.Audit.Waiting }),
+	}, {
+		name:    "audit_errors_total",
+		help:    "Failures to open or write the audit log.",
+		collect: state(func(s *Snapshot) uint64 { return s.Audit.Failed }),
+	}, {
 		name:    "drain_state",
 		help:    "0 while serving, 1 while not ready but still accepting, 2 while closing.",
 		collect: state(func(s *Snapshot) DrainState { return s.Drain }),

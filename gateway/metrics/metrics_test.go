@@ -45,6 +45,7 @@ func fullSnapshot(loops int) Snapshot {
 		Broadcasts:        Broadcasts{Channels: 14, Waiting: 15},
 		CompressionMemory: 16,
 		LogDropped:        17,
+		Audit:             Audit{Written: 18, Waiting: 19, Failed: 20},
 		Drain:             DrainClosing,
 		Reload:            Reload{Failed: true, Loaded: time.UnixMilli(1_700_000_000_250)},
 	}
@@ -161,6 +162,9 @@ func TestSnapshotIsShown(t *testing.T) {
 		`sluice_workers_tasks_total`:                     "7",
 		`sluice_worker_panics_total`:                     "8",
 		`sluice_log_dropped_total`:                       "17",
+		`sluice_audit_events_total`:                      "18",
+		`sluice_audit_events_pending`:                    "19",
+		`sluice_audit_errors_total`:                      "20",
 		`sluice_drain_state`:                             "2",
 		`sluice_config_last_reload_successful`:           "0",
 		`sluice_config_last_reload_timestamp_seconds`:    "1.70000000025e+09",

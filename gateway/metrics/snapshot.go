@@ -12,7 +12,8 @@ type Snapshot struct {
 	Auth              Auth
 	TLS               TLS
 	Proxied           Proxied
-	CompressionMemory int64  // bytes set aside for the compression contexts of connections
+	CompressionMemory int64 // bytes set aside for the compression contexts of connections
+	Audit             Audit
 	LogDropped        uint64 // log lines lost since the start because the log could not keep up
 	Drain             DrainState
 	MemoryState       MemoryState
@@ -69,6 +70,13 @@ type TLS struct {
 	Pending          int       // handshakes under way
 	Expires          time.Time // the first of the certificates; zero without TLS
 	Reloaded, Failed uint64    // attempts to load certificates again
+}
+
+// Audit describes the audit log.
+type Audit struct {
+	Written uint64 // events that were written since the start
+	Waiting int    // events that were not yet
+	Failed  uint64 // writes and openings that failed since the start
 }
 
 // Proxied counts connections by their PROXY header since the start.

@@ -277,6 +277,8 @@ func serviceSettings() []Setting {
 			"debug, info, warn or error", "", true, levelKind()},
 		{"log-format", "LogFormat", groupDiagnosis, "format",
 			"json, text or auto (text on a terminal)", "", false, textKind()},
+		{"audit-log", "AuditLog", groupDiagnosis, "file",
+			"record every login in this file, or on stderr", "off", false, textKind()},
 		{"pprof", "Pprof", groupDiagnosis, "",
 			"serve /debug/pprof on the admin listener", "", false, switchKind()},
 	}

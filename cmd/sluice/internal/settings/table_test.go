@@ -81,6 +81,7 @@ func samples(s Setting) [3]string {
 		"client-header":      {"forwarded", "x-forwarded-for", "forwarded"},
 		"chat-hmac-key-file": {"a", "b", "c"},
 		"admin-token-file":   {"a", "b", "c"},
+		"audit-log":          {"a", "b", "stderr"},
 		"tls-cert":           {"a", "b", "a"},
 		"tls-key":            {"a", "b", "a"},
 		"tls-client-ca":      {"a", "b", "c"},
