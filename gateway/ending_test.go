@@ -46,23 +46,38 @@ func TestF14_peers_that_never_hang_up_are_hung_up_on(t *testing.T) {
 	}
 }
 
-// Without a rate the pongs are still bounded: they count into the outbound queue.
+// Without a rate the pongs are still bounded: they count into the outbound queue, and a peer that does
+// not take them is not read from any more, and evicted if that goes on.
 func TestF15_pings_of_a_peer_that_reads_no_pongs(t *testing.T) {
-	cfg := quick()
-	cfg.ControlRate = 0
-	s := newStage(t, cfg)
-	p := s.join("/echo")
-	p.AcceptBytes(0)
-	payload := string(make([]byte, wire.ControlPayloadMax))
-	for i := 0; i < 10_000 && !p.FIN() && s.count(endSlowConsumer) == 0; i++ {
-		p.frame(wire.OpPing, payload)
-		if q := p.Queue(); q.Bytes > cfg.QueueBytesMax+1000 {
-			t.Fatalf("%d bytes are queued", q.Bytes)
-		}
-	}
-	s.fake.Advance(lingerMax + time.Second)
-	if !p.closed() || s.count(endSlowConsumer) != 1 {
-		t.Errorf("closed is %v, evicted %d", p.closed(), s.count(endSlowConsumer))
+	for _, r := range []struct {
+		target string
+		policy SlowPolicy
+	}{
+		{"/echo", SlowDisconnect}, {"/echo", SlowDropNewest},
+		{"/chat/bob", SlowDisconnect}, {"/chat/bob", SlowDropOldest}, {"/chat/bob", SlowLatest},
+	} {
+		t.Run(r.target+"_"+string(r.policy), func(t *testing.T) {
+			cfg := quick()
+			cfg.ControlRate, cfg.SlowConsumer = 0, r.policy
+			s := newStage(t, cfg)
+			p := s.join(r.target)
+			p.AcceptBytes(0)
+			payload := string(make([]byte, wire.ControlPayloadMax))
+			for range 10_000 {
+				p.frame(wire.OpPing, payload)
+				if q := p.Queue(); q.Bytes > cfg.QueueBytesMax+1000 {
+					t.Fatalf("%d bytes are queued", q.Bytes)
+				}
+			}
+			if !p.Paused() || p.closed() {
+				t.Errorf("paused is %v, closed is %v", p.Paused(), p.closed())
+			}
+			s.fake.Advance(cfg.WriteTimeout + time.Second)
+			s.fake.Advance(lingerMax + time.Second)
+			if !p.closed() || s.count(endSlowConsumer) != 1 {
+				t.Errorf("closed is %v, evicted %d", p.closed(), s.count(endSlowConsumer))
+			}
+		})
 	}
 }
 

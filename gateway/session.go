@@ -256,12 +256,14 @@ func (s *session) release(why hold) {
 	}
 }
 
-// reply queues bytes of the gateway's own for the peer. A peer that does not take them is a slow
-// consumer of the kind that no policy but disconnecting helps.
+// reply queues bytes of the gateway's own for the peer. A peer that does not take them is not read
+// from any more, so that it does not ask for more of them: stalled decides whether it is slow. That
+// the queue is long is no sign of that, as a single message may be longer than its bound.
 func (s *session) reply(p []byte) {
 	s.conn.Write(p)
-	if s.blocked && s.conn.Queue().Bytes > s.lane.cfg().QueueBytesMax {
-		s.evict(slowBytes)
+	over := s.conn.Queue().Bytes > s.lane.cfg().QueueBytesMax
+	if s.blocked && over && s.state == stateOpen {
+		s.hold(holdBlocked)
 	}
 }
 

@@ -114,9 +114,10 @@ func (s *session) dropped(policy SlowPolicy, why slowReason, messages int) {
 }
 
 // stalled evicts a blocked session whose queue makes no progress, or whose oldest message is too
-// old. The dropping policies keep such a peer: the heartbeat decides about it.
+// old. The dropping policies keep such a peer: the heartbeat decides about it, unless it has not
+// taken the gateway's answers and is not read from.
 func (s *session) stalled(cfg *Config) bool {
-	if cfg.SlowConsumer != SlowDisconnect && !s.echo {
+	if cfg.SlowConsumer != SlowDisconnect && !s.echo && s.held&holdBlocked == 0 {
 		return false
 	}
 	q := s.conn.Queue()
