@@ -22,6 +22,17 @@ const (
 	SlowLatest SlowPolicy = "latest"
 )
 
+// EchoMode says whether /echo is served.
+type EchoMode string
+
+// The modes of Echo.
+const (
+	// EchoAuto serves it to this machine: only if the listener is on loopback.
+	EchoAuto EchoMode = "auto"
+	EchoOn   EchoMode = "on"
+	EchoOff  EchoMode = "off"
+)
+
 // Config is the whole configuration of a gateway. DefaultConfig has every default; Validate says
 // what is wrong. Fields marked "hot" may change on reload, the others need a restart.
 type Config struct {
@@ -153,8 +164,8 @@ type Config struct {
 	// means unlimited. Hot.
 	ConnectionsPerUserMax int
 
-	// Echo serves /echo.
-	Echo bool
+	// Echo says whether /echo is served, see ServesEcho.
+	Echo EchoMode
 	// RoomDefault is the chat room of a connection that names none.
 	RoomDefault string
 
@@ -251,7 +262,7 @@ func DefaultConfig() Config {
 		AuthGrace:             5 * time.Second,
 		ConnectionsPerUserMax: 16,
 
-		Echo:        true,
+		Echo:        EchoAuto,
 		RoomDefault: "lobby",
 
 		ChatHMACRooms: []string{"*"},

@@ -20,6 +20,12 @@ const expirySoon = 14 * 24 * time.Hour
 // Encrypted reports whether clients connect by wss.
 func (c *Config) Encrypted() bool { return c.TLSSelfSigned || len(c.TLSCerts) > 0 }
 
+// ServesEcho reports whether /echo is served: it is for trying out, so by default only to this
+// machine.
+func (c *Config) ServesEcho() bool {
+	return c.Echo == EchoOn || c.Echo == EchoAuto && local.Listens(c.Listen)
+}
+
 // Authenticated reports whether every client has to prove who its user is.
 func (c *Config) Authenticated() bool {
 	a := c.auth()
@@ -56,6 +62,7 @@ func (c *Config) Warnings() (list []string) {
 		"client-header or proxy-protocol")
 	warn(open && c.Authenticated() && !c.Encrypted(), "tokens come in plain text: there is no TLS "+
 		"here, so there must be a proxy in front that has it")
+	warn(open && c.Echo == EchoOn, "/echo is for trying out, and served to anyone who can connect")
 	warn(query && a.Enabled(), "tokens in the query end up in logs of proxies and in histories")
 	warn(slices.Contains(c.Origins, "*") && a.Ambient(), "every page may use the cookies of its "+
 		"visitors: allowed-origins is *")

@@ -51,13 +51,14 @@ func leavesNothing(t *testing.T) {
 	})
 }
 
-// quick is a configuration without the delays of production, and without pings, which would come
-// between the messages now and then.
+// quick is a configuration without the delays of production, without the rate of messages, which
+// tests exceed, and without pings, which would come between the messages now and then.
 func quick() Config {
 	cfg := DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.Admin = ""
 	cfg.DrainDuration = 0
+	cfg.MessageRate = 0
 	cfg.PingInterval = 0
 	return cfg
 }
@@ -296,6 +297,13 @@ func TestViolationsEndTheSession(t *testing.T) {
 			for range 4 {
 				p.send(wire.OpText, "x")
 			}
+		}, 1008},
+		{"message rate of an echo", "/echo", func(p *peer) {
+			for range 3 {
+				p.send(wire.OpBinary, "x")
+				p.wantMessage("x")
+			}
+			p.send(wire.OpBinary, "x")
 		}, 1008},
 	}
 	for _, r := range rows {

@@ -79,7 +79,7 @@ func (s *session) route(r *wire.Request) {
 		s.refuse(otherHost)
 	case r.HasOrigin && current.origins != nil && !current.origins.Allows(r.Origin):
 		s.refuse(badOrigin)
-	case r.Path == pathEcho && cfg.Echo:
+	case r.Path == pathEcho && cfg.ServesEcho():
 		s.echo = true
 		s.identify(r, "", "")
 	case strings.HasPrefix(r.Path, pathChat) && strings.Count(r.Path, "/") == 2:

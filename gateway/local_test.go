@@ -48,33 +48,33 @@ func TestH16_gateway_without_configuration(t *testing.T) {
 func TestH16_configured_pages(t *testing.T) {
 	listed := func(cfg *Config) { cfg.Origins = []string{"https://good.com"} }
 	for _, r := range []struct {
-		name               string
-		change             func(*Config)
-		host, origin, want string
+		name         string
+		change       func(*Config)
+		host, origin string
+		want         int
 	}{
-		{"listed", listed, "ws.good.com", "https://good.com", "101"},
-		{"not_listed", listed, "localhost", "http://localhost:3000", "403"},
-		{"rebound", listed, "evil.example", "http://evil.example", "403"},
-		{"all", func(cfg *Config) { cfg.Origins = []string{"*"} }, "any.example", "https://any.example", "101"},
-		{"everywhere", func(cfg *Config) { cfg.Listen = "0.0.0.0:0" }, "any.example", "https://any.example", "101"},
-		{"everywhere_listed", func(cfg *Config) { listed(cfg); cfg.Listen = "0.0.0.0:0" }, "any.example",
-			"https://any.example", "403"},
+		{"listed", listed, "ws.good.com", "https://good.com", 101},
+		{"not_listed", listed, "localhost", "http://localhost:3000", 403},
+		{"rebound", listed, "evil.example", "http://evil.example", 403},
+		{"all", func(cfg *Config) { cfg.Origins = []string{"*"} }, "any.example", "https://any.example", 101},
+		{"everywhere", func(cfg *Config) { cfg.Listen = "192.0.2.1:80" }, "any.example", "https://any.example", 101},
+		{"everywhere_listed", func(cfg *Config) { listed(cfg); cfg.Listen = "192.0.2.1:80" }, "any.example",
+			"https://any.example", 403},
 		{"authenticated", func(cfg *Config) {
 			guarded(t, cfg)
 			cfg.Origins, cfg.AuthSources = nil, []string{"message"}
-		}, "any.example", "https://any.example", "101"},
+		}, "any.example", "https://any.example", 101},
 		{"behind_a_proxy", func(cfg *Config) {
 			cfg.TrustedProxies, cfg.ClientHeader = []string{"127.0.0.1"}, "x-forwarded-for"
-		}, "localhost", "https://any.example", "403"},
-		{"by_name", func(cfg *Config) { cfg.Listen = "localhost:0" }, "localhost", "http://localhost", "101"},
-		{"by_name_foreign", func(cfg *Config) { cfg.Listen = "localhost:0" }, "localhost", "https://any.example", "403"},
+		}, "localhost", "https://any.example", 403},
+		{"ipv6", func(cfg *Config) { cfg.Listen = "[::1]:0" }, "localhost", "http://localhost", 101},
+		{"ipv6_foreign", func(cfg *Config) { cfg.Listen = "[::1]:0" }, "localhost", "https://any.example", 403},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			cfg := quick()
 			r.change(&cfg)
-			g := serve(t, cfg)
-			if status := statusOf(t, g, asking(r.host, r.origin)); status != r.want {
-				t.Errorf("%s, want %s", status, r.want)
+			if status, _ := newStage(t, cfg).connect().answer(asking(r.host, r.origin)); status != r.want {
+				t.Errorf("%d, want %d", status, r.want)
 			}
 		})
 	}
@@ -117,5 +117,40 @@ func TestDemoPageConnects(t *testing.T) {
 		if status := statusOf(t, g, asking(socket, page)); status != "101" {
 			t.Errorf("the page at %s gets %s", page, status)
 		}
+	}
+}
+
+// An echo is for trying out: by default only this machine gets one, and not more of it than of a
+// chat.
+func TestEchoIsServed(t *testing.T) {
+	for _, r := range []struct {
+		listen string
+		mode   EchoMode
+		status int
+	}{
+		{"127.0.0.1:0", EchoAuto, 101},
+		{"[::1]:0", EchoAuto, 101},
+		{"192.0.2.1:80", EchoAuto, 404},
+		{":80", EchoAuto, 404},
+		{"127.0.0.1:0", EchoOff, 404},
+		{"192.0.2.1:80", EchoOn, 101},
+	} {
+		cfg := quick()
+		cfg.Listen, cfg.Echo = r.listen, r.mode
+		if status, _ := newStage(t, cfg).connect().answer(upgradeRequest("/echo")); status != r.status {
+			t.Errorf("%s on %s: %d, want %d", r.mode, r.listen, status, r.status)
+		}
+	}
+	cfg := quick()
+	cfg.Echo = "maybe"
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "Echo") {
+		t.Errorf("a mode that is none: %v", err)
+	}
+	cfg.Echo, cfg.Listen = EchoOn, ":0"
+	if w := strings.Join(cfg.Warnings(), "\n"); !strings.Contains(w, "/echo") {
+		t.Errorf("warnings %q", w)
+	}
+	if def := DefaultConfig(); def.Echo != EchoAuto || def.MessageRate == 0 {
+		t.Errorf("by default %s, %v", def.Echo, def.MessageRate)
 	}
 }

@@ -89,26 +89,28 @@ func TestR04_memory_guard_sees_the_limit(t *testing.T) {
 }
 
 func TestByteRate(t *testing.T) {
-	cfg := quick()
-	cfg.MessageRate, cfg.ByteRate, cfg.ByteBurst = 0, 1000, 2000
-	s := newStage(t, cfg)
-	a := s.join("/chat/a")
-	a.say(strings.Repeat("x", 1500))
-	a.say(strings.Repeat("x", 1500)) // overdraws
-	if a.hear().code != 0 {
-		t.Fatal("closed within the burst")
-	}
-	a.say("x")
-	if code := a.hear().code; code != wire.ClosePolicy {
-		t.Errorf("closed with %d", code)
-	}
-	patient := s.join("/chat/b")
-	for range 10 {
-		patient.say(strings.Repeat("x", 1000))
-		s.fake.Advance(time.Second)
-	}
-	if code := patient.hear().code; code != 0 {
-		t.Errorf("who keeps the rate is closed with %d", code)
+	for _, path := range []string{"/chat/", "/echo?"} {
+		cfg := quick()
+		cfg.MessageRate, cfg.ByteRate, cfg.ByteBurst = 0, 1000, 2000
+		s := newStage(t, cfg)
+		a := s.join(path + "a")
+		a.say(strings.Repeat("x", 1500))
+		a.say(strings.Repeat("x", 1500)) // overdraws
+		if a.hear().code != 0 {
+			t.Fatal("closed within the burst")
+		}
+		a.say("x")
+		if code := a.hear().code; code != wire.ClosePolicy {
+			t.Errorf("%s: closed with %d", path, code)
+		}
+		patient := s.join(path + "b")
+		for range 10 {
+			patient.say(strings.Repeat("x", 1000))
+			s.fake.Advance(time.Second)
+		}
+		if code := patient.hear().code; code != 0 {
+			t.Errorf("%s: a client that keeps the rate is closed with %d", path, code)
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func (s *session) message(ev wire.Event) {
 		s.tokenMessage(ev)
 		return
 	}
-	if !s.echo && !s.allowMessage(ev) || s.proof != nil && s.tokenMessage(ev) {
+	if !s.allowMessage(ev) || s.proof != nil && s.tokenMessage(ev) {
 		return
 	}
 	if ev.Compressed || s.deflates(len(ev.Payload)) || s.active != nil && s.active.busy() {
@@ -48,9 +48,9 @@ func (s *session) message(ev wire.Event) {
 	}
 }
 
-// allowMessage checks a chat message's kind and rate.
+// allowMessage checks the kind and the rates of a message.
 func (s *session) allowMessage(ev wire.Event) bool {
-	if ev.Op != wire.OpText {
+	if ev.Op != wire.OpText && !s.echo {
 		s.end(endUnsupported)
 		return false
 	}

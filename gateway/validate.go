@@ -92,6 +92,7 @@ func (v *validator) choices(c *Config) {
 	}{
 		{"Engine", c.Engine, []string{"auto", "epoll", "netpoll"}},
 		{"SlowConsumer", string(c.SlowConsumer), policyNames()},
+		{"Echo", string(c.Echo), []string{string(EchoAuto), string(EchoOn), string(EchoOff)}},
 		{"ClientHeader", c.ClientHeader, slices.Sorted(maps.Keys(clientHeaders))},
 		{"TLSMinVersion", c.TLSMinVersion, []string{"1.2", "1.3"}},
 		{"TLSClientAuth", c.TLSClientAuth, []string{"none", "request", "require"}},

@@ -31,7 +31,7 @@ func banner(b build, engine string, loops int, at addresses,
 		scheme = "wss"
 	}
 	fmt.Fprintf(&out, "chat    %s://%s/chat/{name}?room={room}\n", scheme, dialable(at.clients))
-	if cfg.Echo {
+	if cfg.ServesEcho() {
 		fmt.Fprintf(&out, "echo    %s://%s/echo\n", scheme, dialable(at.clients))
 	}
 	if at.admin != nil {

@@ -230,10 +230,10 @@ func TestBanner(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		at   addresses
-		echo bool
+		echo gateway.EchoMode
 		want string
 	}{
-		{"all", addresses{tcpAddr("127.0.0.1:8080"), tcpAddr("127.0.0.1:9090")}, true,
+		{"all", addresses{tcpAddr("127.0.0.1:8080"), tcpAddr("127.0.0.1:9090")}, gateway.EchoOn,
 			`sluice v1.2.3 (go1.26, linux/amd64)
 engine  epoll, 2 loops
 chat    ws://127.0.0.1:8080/chat/{name}?room={room}
@@ -241,7 +241,7 @@ echo    ws://127.0.0.1:8080/echo
 demo    http://127.0.0.1:9090/
 Only this machine can connect. To let others in: --listen :8080
 `},
-		{"public", addresses{tcpAddr("[::]:80"), nil}, false,
+		{"public", addresses{tcpAddr("[::]:80"), nil}, gateway.EchoAuto,
 			`sluice v1.2.3 (go1.26, linux/amd64)
 engine  epoll, 2 loops
 chat    ws://localhost:80/chat/{name}?room={room}

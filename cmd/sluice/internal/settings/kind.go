@@ -30,8 +30,11 @@ func sizeKind() kind     { return kind{"size", parseSize, formatSize} }
 func rateKind() kind     { return kind{"rate", parseRate, formatRate} }
 func durationKind() kind { return kind{"duration", parseDuration, formatDuration} }
 func switchKind() kind   { return kind{"switch", parseSwitch, formatSwitch} }
-func levelKind() kind    { return kind{"level", parseLevel, formatLevel} }
-func listKind() kind     { return kind{"list", parseList, formatList} }
+func autoSwitchKind() kind {
+	return kind{"switch", parseAutoSwitch, func(v any) string { return fmt.Sprint(v) }}
+}
+func levelKind() kind { return kind{"level", parseLevel, formatLevel} }
+func listKind() kind  { return kind{"list", parseList, formatList} }
 
 // set puts a parsed value into a field. It fails if the type of the field has no room for it.
 func set(field reflect.Value, v any) error {
@@ -182,6 +185,20 @@ func parseSwitch(s string) (any, error) {
 		return false, nil
 	}
 	return nil, fmt.Errorf("%q is neither true nor false", s)
+}
+
+// parseAutoSwitch reads a switch that is on, off or auto.
+func parseAutoSwitch(s string) (any, error) {
+	if strings.EqualFold(strings.TrimSpace(s), "auto") {
+		return "auto", nil
+	}
+	switch on, err := parseSwitch(s); {
+	case err != nil:
+		return nil, fmt.Errorf("%w, nor auto", err)
+	case on.(bool):
+		return "on", nil
+	}
+	return "off", nil
 }
 
 func formatSwitch(v any) string { return strconv.FormatBool(v.(bool)) }

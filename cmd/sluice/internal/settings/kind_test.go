@@ -11,6 +11,7 @@ import (
 func TestParse(t *testing.T) {
 	count, size, rate := countKind(), sizeKind(), rateKind()
 	duration, toggle, level := durationKind(), switchKind(), levelKind()
+	auto := autoSwitchKind()
 	for _, tt := range []struct {
 		kind kind
 		text string
@@ -47,6 +48,12 @@ func TestParse(t *testing.T) {
 		{size, "0.3KiB", nil, "size"},
 		{size, "KiB", nil, "size"},
 		{size, "x", nil, "64KiB"},
+
+		{auto, " Auto", "auto", ""},
+		{auto, "true", "on", ""},
+		{auto, "on", "on", ""},
+		{auto, "no", "off", ""},
+		{auto, "maybe", nil, "neither true nor false, nor auto"},
 
 		{rate, "50", 50.0, ""},
 		{rate, "50/s", 50.0, ""},

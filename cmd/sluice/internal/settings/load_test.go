@@ -43,7 +43,7 @@ func TestWrong(t *testing.T) {
 		{name: "two_documents", file: "listen: :1\n---\necho: true\n",
 			want: []string{"PATH:2: a second document begins here; put all settings into one"}},
 		{name: "type", file: "echo: 7\n",
-			want: []string{`echo (PATH:1): "7" is neither true nor false`}},
+			want: []string{`echo (PATH:1): "7" is neither true nor false, nor auto`}},
 		{name: "range_in_file", file: "\nmax-connections: 99m\n",
 			want: []string{"max-connections (PATH:2): 99000000 is not within 0 and 16777216"}},
 		{name: "range_in_env", env: []string{"SLUICE_COMPRESSION_LEVEL=10"},

@@ -242,7 +242,7 @@ func sessionSettings() []Setting {
 			"close who sends no message for so long", "never", false, durationKind()},
 
 		{"echo", "Echo", groupEndpoints, "",
-			"serve /echo", "", true, switchKind()},
+			"serve /echo; auto means only on loopback", "", true, autoSwitchKind()},
 		{"default-room", "RoomDefault", groupEndpoints, "name",
 			"chat room of who names none", "", false, textKind()},
 
