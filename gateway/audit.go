@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"sluice/gateway/admin"
 	"sluice/gateway/audit"
 	"sluice/gateway/auth"
+	"sluice/gateway/auth/setup"
 	"sluice/gateway/metrics"
 )
 
@@ -125,7 +127,7 @@ func (s *session) auditEnd(why endReason) {
 // endsIdentity reports whether a session that was let in has ended for who its peer is.
 func endsIdentity(why endReason) bool {
 	switch why {
-	case endExpired, endRevoked, endUnauthorized, endForbidden, endUserConnections:
+	case endExpired, endRevoked, endWithdrawn, endUnauthorized, endForbidden, endUserConnections:
 		return true
 	}
 	return false
@@ -142,19 +144,23 @@ func (s *session) record(e audit.Event, who claimant) {
 }
 
 // auditRevocation records that somebody took credentials back, or tried to.
-func (g *Gateway) auditRevocation(r Revocation, closed int, err error) {
+func (g *Gateway) auditRevocation(r Revocation, done Revoked, err error) {
 	if g.audit == nil {
 		return
 	}
 	e := audit.Event{
 		Time: time.Now(), Event: audit.EventRevocation, Verdict: audit.Accepted,
-		Subject: r.User, TokenID: r.TokenID, Until: r.Until, Caller: r.Caller, Closed: &closed,
+		Issuer: cmp.Or(done.Issuer, r.Issuer), Subject: r.User, TokenID: r.TokenID,
+		Until: done.Until, Caller: r.Caller, Closed: &done.Closed,
 	}
 	if err != nil {
 		e.Verdict, e.Closed = audit.Refused, nil
 		e.Reason = "failed"
 		if errors.Is(err, auth.ErrRevocationsFull) {
 			e.Reason = "full"
+		}
+		if _, ok := errors.AsType[*setup.IssuerError](err); ok {
+			e.Reason = "issuer"
 		}
 	}
 	g.audit.Append(e)

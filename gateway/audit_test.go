@@ -79,9 +79,9 @@ func TestAuditEvents(t *testing.T) {
 		other.send(wire.OpText, "y")
 		other.wantMessage("y")
 		settled(t, "renewed", func() bool { return len(audited(t, path)) >= 9 })
-		n, err := g.Revoke(Revocation{User: "ann", Until: hour, Caller: "the test"})
-		if n != 2 || err != nil {
-			t.Errorf("%d closed, %v", n, err)
+		done, err := g.Revoke(Revocation{User: "ann", Until: hour, Caller: "the test"})
+		if done.Closed != 2 || err != nil {
+			t.Errorf("%+v, %v", done, err)
 		}
 		p.wantClose(3000)
 		other.wantClose(3000)
@@ -112,18 +112,18 @@ func TestAuditEvents(t *testing.T) {
 			got[line]++
 		}
 		for _, want := range []string{
-			"login accepted us ann a-1 k1 header ",
-			"renewal accepted us ann a-2 k2 message ",
-			"login accepted us ann a-1 k1 message ",
-			"login refused user_connections us ann a-1 k1 header ",
+			"login accepted jwt:us ann a-1 k1 header ",
+			"renewal accepted jwt:us ann a-2 k2 message ",
+			"login accepted jwt:us ann a-1 k1 message ",
+			"login refused user_connections jwt:us ann a-1 k1 header ",
 			"login refused expired us bob b-1 k1 true query ",
-			"login refused forbidden us ann a-1 k1 header ",
+			"login refused forbidden jwt:us ann a-1 k1 header ",
 			"login refused malformed header ",
 			"login refused origin cookie ",
 			"login refused auth_timeout message ",
-			"revocation accepted ann the test 2 ",
-			"end token_revoked us ann a-2 k2 header ",
-			"end token_revoked us ann a-1 k1 message ",
+			"revocation accepted * ann the test 2 ",
+			"end token_revoked jwt:us ann a-2 k2 header ",
+			"end token_revoked jwt:us ann a-1 k1 message ",
 		} {
 			if got[want] != 1 {
 				t.Errorf("%q is recorded %d times", want, got[want])
@@ -179,7 +179,7 @@ func TestP08_audit_log_is_full(t *testing.T) {
 	inside, _ := dialWebSocket(t, g, "/echo", ann)
 	waiting, _ := dialWebSocket(t, g, "/echo")
 	for !g.audit.Full() {
-		g.auditRevocation(Revocation{User: "filler"}, 0, nil)
+		g.auditRevocation(Revocation{User: "filler"}, Revoked{}, nil)
 	}
 	before := g.audit.Stats().Waiting
 	for range 3 {

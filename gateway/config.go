@@ -157,12 +157,21 @@ type Config struct {
 	// connection outlives its token. Hot.
 	AuthTimeout time.Duration
 	AuthGrace   time.Duration
+	// AuthRecheck is how often an open connection is verified again whose identity comes from a
+	// service (introspection, hook, sessions) and does not end before; 0 means never. If the
+	// service refuses, it is closed with 3000; if it does not answer, it stays and the service is
+	// asked again within a minute. Hot, for new connections; 0 takes effect at once.
+	AuthRecheck time.Duration
 	// AuthExplain accepts a handshake that it refuses and closes with the reason, which browsers
 	// hide otherwise. Hot.
 	AuthExplain bool
 	// ConnectionsPerUserMax bounds the connections of a user whose credential was accepted; 0
 	// means unlimited. Hot.
 	ConnectionsPerUserMax int
+
+	// ConnectionAgeMax is how old a connection may get, give or take a tenth: then it is closed
+	// with 1012, for the client to connect again; 0 means no bound. Hot, for new connections.
+	ConnectionAgeMax time.Duration
 
 	// Echo says whether /echo is served, see ServesEcho.
 	Echo EchoMode
@@ -208,6 +217,7 @@ func (c *Config) auth() setup.Config {
 	return setup.Config{
 		Sources: c.AuthSources, JWT: c.AuthJWT, Introspection: c.AuthIntrospection,
 		Hook: c.AuthHook, Sessions: c.AuthSessions, CacheTTL: c.AuthCacheTTL,
+		Certificates: c.asksCertificates(),
 	}
 }
 
@@ -260,6 +270,7 @@ func DefaultConfig() Config {
 		AuthCacheTTL:          30 * time.Second,
 		AuthTimeout:           5 * time.Second,
 		AuthGrace:             5 * time.Second,
+		AuthRecheck:           5 * time.Minute,
 		ConnectionsPerUserMax: 16,
 
 		Echo:        EchoAuto,

@@ -68,6 +68,10 @@ func (c *Config) Warnings() (list []string) {
 		"visitors: allowed-origins is *")
 	warn(c.AuditLog != "" && !c.Authenticated(), "the audit log stays empty: there is no "+
 		"authentication")
+	for _, prefix := range a.SharedPrefixes() {
+		warn(true, fmt.Sprintf("users of several verifiers may have the same name in chat, as "+
+			"they share the prefix %q: give each verifier its own prefix", prefix))
+	}
 	warn(c.TLSSelfSigned, "nobody trusts the self-signed certificate; it is for trying out")
 	return list
 }

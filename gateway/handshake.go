@@ -121,7 +121,7 @@ func (s *session) accept(r *wire.Request, room string) {
 	s.lane.putHandshake(s.hs)
 	s.hs = nil
 
-	s.state, s.quit = stateOpen, 0
+	s.state, s.quit = stateOpen, s.ageDeadline()
 	s.dec.Init(&s.lane.g.current.Load().messages, wire.Server, s.comp != nil)
 	s.messaged = s.lane.tick()
 	s.startHeart()

@@ -7,6 +7,7 @@ import (
 
 	"sluice/gateway/admin"
 	"sluice/gateway/admin/demo"
+	"sluice/gateway/auth/setup"
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
 )
@@ -53,18 +54,27 @@ func (g *Gateway) startAdmin() (err error) {
 }
 
 // revoke is Revoke for the admin listener.
-func (g *Gateway) revoke(user, tokenID string, until time.Time, caller string) (
-	closed int, err error) {
-	closed, err = g.Revoke(
-		Revocation{User: user, TokenID: tokenID, Until: until, Caller: caller})
-	if err == ErrNoAuthentication {
-		return 0, admin.ErrUnknown
+func (g *Gateway) revoke(r admin.Revocation) (admin.Revoked, error) {
+	done, err := g.Revoke(Revocation{
+		User: r.User, TokenID: r.Token, Issuer: r.Issuer, Until: r.Until, Caller: r.Caller,
+	})
+	issuer, unknown := errors.AsType[*setup.IssuerError](err)
+	switch {
+	case unknown:
+		return admin.Revoked{}, &admin.RequestError{Text: issuer.Error()}
+	case err == ErrNoAuthentication:
+		return admin.Revoked{}, admin.ErrUnknown
+	case err == nil:
+		attrs := []any{
+			"event", "revoked", "user", r.User, "token_id", r.Token, "issuer", done.Issuer,
+			"caller", r.Caller, "connections", done.Closed,
+		}
+		if !done.Until.IsZero() {
+			attrs = append(attrs, "until", done.Until)
+		}
+		g.log.Info("credentials revoked", attrs...)
 	}
-	if err == nil {
-		g.log.Info("credentials revoked", "event", "revoked", "user", user, "until", until,
-			"caller", caller, "connections", closed)
-	}
-	return closed, err
+	return admin.Revoked{Closed: done.Closed, Until: done.Until}, err
 }
 
 func (g *Gateway) webSocketURL() string {
@@ -151,7 +161,7 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 		snap.Auth = metrics.Auth{
 			Users: a.roster.len(), Verifying: int(a.pending.Load()),
 			CacheHits: cache.Hits, CacheMisses: cache.Misses,
-			Revocations: a.setup.Revocations().Len(),
+			Revocations: a.setup.Revocations().Len(), Queues: a.queues(),
 		}
 	}
 	if g.logDropped != nil {

@@ -17,6 +17,9 @@ import (
 // ErrNoAuthentication is returned by Revoke if nobody has to prove who they are.
 var ErrNoAuthentication = errors.New("gateway: authentication is not configured")
 
+// deadlineMax is the furthest deadline that a session sets. A later one is set again when it comes.
+const deadlineMax = 24 * time.Hour
+
 // proof is who the peer of a session has proven to be. A session without authentication has none.
 // It belongs to the loop, but for pending.
 type proof struct {
@@ -28,6 +31,9 @@ type proof struct {
 	source   string        // where the credential came from, for the audit log
 	asked    *auth.Request // the handshake, for who verifies a token to come; nil once proven
 	deadline uint32        // in ticks: of the token to come, or of the identity; 0 for none
+	again    *recheckable  // what the identity is verified again with; nil if it is not
+
+	recheckAt uint32 // in ticks: when it is; 0 for never
 
 	// pending is the credential that is being verified, nil for none. Any goroutine may set it.
 	pending atomic.Pointer[verification]
@@ -106,7 +112,7 @@ func (s *session) proveByCertificate(r *wire.Request) bool {
 	} else if !s.mayBePage(r) {
 		s.refuseOrigin(who)
 	} else {
-		s.prove(id)
+		s.prove(id, nil)
 	}
 	return true
 }
@@ -117,23 +123,32 @@ func (s *session) judged(v *verification) {
 	if !p.pending.CompareAndSwap(v, nil) || s.state != stateVerifying && s.state != stateOpen {
 		return
 	}
+	if v.recheck != nil {
+		s.rechecked(v)
+		return
+	}
 	err, who := v.err, v.claimant()
 	if err == nil {
 		err = s.admits(&v.id)
 	}
 	switch {
-	case err != nil && p.proven && errors.Is(err, auth.ErrUnavailable):
+	case p.proven && (errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrLimited)):
 		s.countVerdict(err, who) // what was proven before holds until it ends
 	case err != nil:
 		s.deny(err, who)
 	case p.proven:
 		s.countVerdict(nil, who)
-		s.lane.g.authority.roster.renew(s, &v.id)
-		s.keep(v.id)
-		s.checkRevoked()
+		s.renew(v)
 	default:
-		s.prove(v.id)
+		s.prove(v.id, v.again)
 	}
+}
+
+// renew takes over the identity of a verification in place of one of the same user.
+func (s *session) renew(v *verification) {
+	s.lane.g.authority.roster.renew(s, &v.id)
+	s.keep(v.id, v.again)
+	s.checkRevoked()
 }
 
 // admits checks what an identity may do here. A name with the separator in it would be mistaken for
@@ -142,7 +157,7 @@ func (s *session) admits(id *auth.Identity) error {
 	p := s.proof
 	switch {
 	case p.claimed != "" && p.claimed != id.User,
-		p.proven && p.id.User != id.User,
+		p.proven && (p.id.User != id.User || p.id.Issuer != id.Issuer),
 		!s.echo && strings.Contains(id.User, chatSeparator),
 		!s.echo && !id.MayJoin(p.room):
 		return auth.Refuse(auth.ReasonForbidden)
@@ -151,7 +166,7 @@ func (s *session) admits(id *auth.Identity) error {
 }
 
 // prove lets a peer in that has proven who it is.
-func (s *session) prove(id auth.Identity) {
+func (s *session) prove(id auth.Identity, again *recheckable) {
 	p := s.proof
 	if !s.lane.g.authority.roster.add(s, &id, s.lane.cfg().ConnectionsPerUserMax) {
 		s.lane.m.RateLimited(metrics.ScopeConnectionsUser).Inc()
@@ -165,7 +180,7 @@ func (s *session) prove(id auth.Identity) {
 	}
 	s.countVerdict(nil, claimant{&id, true})
 	p.proven, p.asked, s.user = true, nil, id.User
-	s.keep(id)
+	s.keep(id, again)
 	if s.state == stateOpen {
 		s.join(p.room)
 		s.release(holdProof)
@@ -175,15 +190,23 @@ func (s *session) prove(id auth.Identity) {
 	s.checkRevoked()
 }
 
-// keep takes over an identity and its end. The leeway lets a client refresh in the last moment.
-func (s *session) keep(id auth.Identity) {
+// keep takes over an identity, its end, and what it is verified again with before that.
+func (s *session) keep(id auth.Identity, again *recheckable) {
 	p := s.proof
 	p.id, p.deadline = id, 0
 	if !id.Expires.IsZero() {
-		left := max(time.Until(id.Expires)+s.lane.cfg().AuthGrace, 0)
-		p.deadline = s.lane.tick() + ticks(min(left, math.MaxInt32*time.Millisecond))
+		p.deadline = s.lane.tick() + ticks(min(s.identityLeft(), deadlineMax))
 	}
+	s.planRecheck(again)
 	s.schedule()
+}
+
+// identityLeft is how long an identity that ends has yet to live, the grace included, which lets a
+// client renew it in the last moment. It is not negative.
+func (s *session) identityLeft() time.Duration {
+	// A time.Duration has no room for more than 292 years.
+	left := min(time.Until(s.proof.id.Expires), math.MaxInt64-s.lane.cfg().AuthGrace)
+	return max(left+s.lane.cfg().AuthGrace, 0)
 }
 
 // checkRevoked closes a hole: what was revoked after it was verified and before it was on the
@@ -197,6 +220,8 @@ func (s *session) checkRevoked() {
 // lapse ends a session whose proof did not come, or has ended.
 func (s *session) lapse() {
 	switch p := s.proof; {
+	case p.proven && s.identityLeft() > 0: // it ends later than a deadline can say
+		p.deadline = s.lane.tick() + ticks(min(s.identityLeft(), deadlineMax))
 	case p.proven:
 		s.end(endExpired)
 	case p.pending.Load() != nil:
@@ -213,12 +238,14 @@ func (s *session) forgetProof() {
 	if s.proof == nil {
 		return
 	}
+	a := s.lane.g.authority
 	if v := s.proof.pending.Swap(nil); v != nil {
-		v.cancel()
+		a.abandon(v)
 	}
 	if s.proof.proven {
-		s.lane.g.authority.roster.remove(s, s.proof.id.User)
+		a.roster.remove(s, &s.proof.id)
 	}
+	s.proof.again = nil
 }
 
 // tokenMessage takes a message that is a token: the first one must be, a later one renews the
@@ -282,7 +309,7 @@ func (s *session) renewal(payload []byte, end func(endReason)) bool {
 	if err == nil {
 		err = s.verify(c)
 	}
-	if err != nil && !errors.Is(err, auth.ErrUnavailable) {
+	if err != nil && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrLimited) {
 		s.countVerdict(err, claimant{})
 		end(endOf(err))
 	}

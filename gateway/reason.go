@@ -34,6 +34,8 @@ const (
 	endUserConnections
 	endSignature
 	endByteRate
+	endWithdrawn
+	endAge
 	endReasons // how many there are
 )
 
@@ -75,6 +77,8 @@ var endings = [endReasons]ending{
 	endUserConnections: {1008, "too many connections", "user_connections"},
 	endSignature:       {1008, "invalid signatures", "invalid_signatures"},
 	endByteRate:        {1008, "byte rate exceeded", "byte_rate"},
+	endWithdrawn:       {3000, "authorization withdrawn", "auth_withdrawn"},
+	endAge:             {1012, "reconnect", "connection_age"},
 }
 
 func (r endReason) String() string { return endings[r].label }

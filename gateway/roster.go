@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"time"
 
 	"sluice/gateway/auth"
 )
@@ -20,19 +21,30 @@ type roster struct {
 
 type rosterShard struct {
 	mu    sync.Mutex
-	users map[string][]member
+	users map[subject][]member
 }
+
+// subject is a user: what two issuers call the same are two.
+type subject struct{ issuer, user string }
+
+func subjectOf(id *auth.Identity) subject { return subject{id.Issuer, id.User} }
 
 // member is a session and the token that let it in.
 type member struct {
 	session *session
 	tokenID string
+	issuer  string
+	issued  time.Time
+}
+
+func memberOf(s *session, id *auth.Identity) member {
+	return member{s, id.TokenID, id.Issuer, id.Issued}
 }
 
 func newRoster() *roster {
 	r := &roster{seed: maphash.MakeSeed()}
 	for i := range r.shards {
-		r.shards[i].users = map[string][]member{}
+		r.shards[i].users = map[subject][]member{}
 	}
 	return r
 }
@@ -46,11 +58,11 @@ func (r *roster) add(s *session, id *auth.Identity, max int) bool {
 	shard := r.shard(id.User)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	list := shard.users[id.User]
+	list := shard.users[subjectOf(id)]
 	if max > 0 && len(list) >= max {
 		return false
 	}
-	shard.users[id.User] = append(list, member{s, id.TokenID})
+	shard.users[subjectOf(id)] = append(list, memberOf(s, id))
 	return true
 }
 
@@ -59,17 +71,18 @@ func (r *roster) renew(s *session, id *auth.Identity) {
 	shard := r.shard(id.User)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	list := shard.users[id.User]
+	list := shard.users[subjectOf(id)]
 	if i := indexMember(list, s); i >= 0 {
-		list[i].tokenID = id.TokenID
+		list[i] = memberOf(s, id)
 	}
 }
 
 // remove takes a session off.
-func (r *roster) remove(s *session, user string) {
-	shard := r.shard(user)
+func (r *roster) remove(s *session, id *auth.Identity) {
+	shard := r.shard(id.User)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
+	user := subjectOf(id)
 	list := shard.users[user]
 	i := indexMember(list, s)
 	switch {
@@ -85,27 +98,32 @@ func indexMember(list []member, s *session) int {
 	return slices.IndexFunc(list, func(m member) bool { return m.session == s })
 }
 
-// ofUser lists the sessions of a user.
-func (r *roster) ofUser(user string) (found []*session) {
+// ofUser lists the sessions of a user of an issuer, or of all with that name for auth.AnyIssuer.
+func (r *roster) ofUser(issuer, user string) (found []member) {
 	shard := r.shard(user)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	for _, m := range shard.users[user] {
-		found = append(found, m.session)
+	if issuer != auth.AnyIssuer {
+		return slices.Clone(shard.users[subject{issuer, user}])
+	}
+	for of, list := range shard.users {
+		if of.user == user {
+			found = append(found, list...)
+		}
 	}
 	return found
 }
 
-// ofToken lists the sessions that a token let in. It looks at every session: revoking is rare, and
-// an index would cost every connection.
-func (r *roster) ofToken(id string) (found []*session) {
+// ofToken lists the sessions that a token of an issuer, or of auth.AnyIssuer, let in. It looks at
+// every session: revoking is rare, and an index would cost every connection.
+func (r *roster) ofToken(issuer, id string) (found []member) {
 	for i := range r.shards {
 		shard := &r.shards[i]
 		shard.mu.Lock()
 		for _, list := range shard.users {
 			for _, m := range list {
-				if m.tokenID == id {
-					found = append(found, m.session)
+				if m.tokenID == id && (issuer == auth.AnyIssuer || m.issuer == issuer) {
+					found = append(found, m)
 				}
 			}
 		}

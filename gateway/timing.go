@@ -79,10 +79,13 @@ func (s *session) checkOpen(now uint32) {
 	cfg := s.lane.cfg()
 	switch {
 	case due(s.quit, now):
-		s.end(endDrain)
+		s.endForAge()
 		return
 	case s.proof != nil && due(s.proof.deadline, now):
 		s.lapse()
+		return
+	case s.proof != nil && due(s.proof.recheckAt, now):
+		s.recheck()
 		return
 	case s.held == 0 && due(s.assembled, now):
 		s.end(endMessageTimeout)
@@ -96,6 +99,25 @@ func (s *session) checkOpen(now uint32) {
 	if due(s.beat, now) {
 		s.heartbeat(now)
 	}
+}
+
+// endForAge ends a session whose time is over: because of a drain, or its age.
+func (s *session) endForAge() {
+	if s.lane.g.drain.closing() {
+		s.end(endDrain)
+		return
+	}
+	s.end(endAge)
+}
+
+// ageDeadline is when a session that begins now has reached its age, which is up to a tenth more or
+// less for each: those who came together must not come back together. It is 0 for never.
+func (s *session) ageDeadline() uint32 {
+	age := s.lane.cfg().ConnectionAgeMax
+	if age == 0 {
+		return 0
+	}
+	return s.lane.tick() + ticks(time.Duration((0.9+0.2*rand.Float64())*float64(age)))
 }
 
 // heartbeat sends a ping, or judges the peer by what it did since the last one: anything that
@@ -138,6 +160,7 @@ func (s *session) schedule() {
 		consider(s.beat)
 		if s.proof != nil {
 			consider(s.proof.deadline)
+			consider(s.proof.recheckAt)
 		}
 		if s.held == 0 {
 			consider(s.assembled)

@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -191,10 +194,29 @@ func (s *session) certificateIdentity() (id auth.Identity) {
 		return id
 	}
 	leaf := state.VerifiedChains[0][0]
-	if user := tlsio.UserOf(leaf, e.identity); auth.IsUser(user) {
-		id.User, id.Issued, id.Expires = user, leaf.NotBefore, leaf.NotAfter
+	user := tlsio.UserOf(leaf, e.identity)
+	if !auth.IsUser(user) || s.lane.g.authority.setup.Reserved(user) {
+		return id
 	}
-	return id
+	sum := sha256.Sum256(leaf.Raw)
+	return auth.Identity{
+		User: user, Issuer: auth.IssuerCertificate, TokenID: hex.EncodeToString(sum[:]),
+		Issued: leaf.NotBefore, Expires: chainsEnd(state.VerifiedChains),
+	}
+}
+
+// chainsEnd is when the last of the chains that lead to an authority ends: each does with the first
+// of its certificates that expires.
+func chainsEnd(chains [][]*x509.Certificate) (end time.Time) {
+	for _, chain := range chains {
+		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int {
+			return a.NotAfter.Compare(b.NotAfter)
+		})
+		if first.NotAfter.After(end) {
+			end = first.NotAfter
+		}
+	}
+	return end
 }
 
 // mayBePage reports whether a request is not of a page, or of one that may use what its browser

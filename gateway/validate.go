@@ -167,6 +167,8 @@ func (v *validator) durations(c *Config) {
 		{"AuthCacheTTL", c.AuthCacheTTL, true},
 		{"AuthTimeout", c.AuthTimeout, false},
 		{"AuthGrace", c.AuthGrace, true},
+		{"AuthRecheck", c.AuthRecheck, true},
+		{"ConnectionAgeMax", c.ConnectionAgeMax, true},
 		{"DrainDelay", c.DrainDelay, true},
 		{"DrainDuration", c.DrainDuration, true},
 		{"DrainDeadline", c.DrainDeadline, false},

@@ -25,7 +25,6 @@ import (
 	"net/http/pprof"
 	"net/url"
 	"strings"
-	"time"
 
 	"sluice/gateway/local"
 )
@@ -48,11 +47,10 @@ type Config struct {
 	// WebSocketURL is the address of the WebSocket listener as bound, with its port, like
 	// "ws://0.0.0.0:8080"; empty while there is none; required.
 	WebSocketURL func() string
-	// Revoke takes back a user, or a token by its id, until a moment, and returns how many
-	// connections that closes, or ErrUnknown; nil for no such route. Token is what a request must
-	// show for it; empty means that it must come from loopback.
-	// caller says who asks, for the record.
-	Revoke func(user, tokenID string, until time.Time, caller string) (closed int, err error)
+	// Revoke takes back a user or a token. It returns ErrUnknown if there is none that could be,
+	// or a *RequestError; nil for no such route. Token is what a request must show for it; empty
+	// means that it must come from loopback.
+	Revoke func(Revocation) (Revoked, error)
 	Token  string
 	// Pprof serves /debug/pprof/.
 	Pprof bool

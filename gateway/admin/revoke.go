@@ -16,21 +16,60 @@ const (
 	revokePath = "/auth/revoke"
 	// revokeBytesMax bounds the body of a request.
 	revokeBytesMax = 4 << 10
-	// revokeFor is how long a revocation holds if the request does not say: longer than most tokens
-	// live.
-	revokeFor = 24 * time.Hour
-	// revokeForMax bounds it.
+	// revokeForMax bounds how long a request may ask for a revocation to hold.
 	revokeForMax = 366 * 24 * time.Hour
 )
 
 // ErrUnknown is what Config.Revoke returns if there is nothing that could be revoked.
 var ErrUnknown = errors.New("there is no authentication")
 
+// Revocation is a user, or a token by its id, to be taken back.
+type Revocation struct {
+	User, Token string
+	// Issuer is whose they are; empty if the request does not say.
+	Issuer string
+	// Until is until when it has to be remembered at least; zero if the request does not say.
+	Until time.Time
+	// Caller is who asks, for the record.
+	Caller string
+}
+
+// Revoked is what became of a Revocation.
+type Revoked struct {
+	// Closed is how many connections it has ended.
+	Closed int
+	// Until is when it will be forgotten; zero for not before the gateway stops.
+	Until time.Time
+}
+
+// RequestError is what Config.Revoke returns if the request is wrong. Text says why.
+type RequestError struct{ Text string }
+
+func (e *RequestError) Error() string { return e.Text }
+
 // revocation is the body of a request.
 type revocation struct {
-	User  string `json:"user"`
-	Token string `json:"token"` // its id, the claim jti
-	For   string `json:"for"`   // how long to remember it, like 24h
+	User   string `json:"user"`
+	Token  string `json:"token"`  // its id, the claim jti
+	Issuer string `json:"issuer"` // whose they are
+	For    string `json:"for"`    // how long to remember it at least, like 24h
+}
+
+// revoked is the body of the answer.
+type revoked struct {
+	Closed int    `json:"closed"`
+	Until  string `json:"until"` // RFC 3339, or neverForgotten
+}
+
+// neverForgotten stands for a moment that does not come before the gateway stops.
+const neverForgotten = "restart"
+
+func (r *Revoked) body() revoked {
+	if r.Until.IsZero() {
+		return revoked{r.Closed, neverForgotten}
+	}
+	// Rounded up: it holds until then.
+	return revoked{r.Closed, r.Until.Add(time.Second - 1).UTC().Format(time.RFC3339)}
 }
 
 // mayChange reports whether a request may change something: it has the token of the operators, or
@@ -77,25 +116,28 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request) {
 			`the body must be like {"user":"ann"} or {"token":"ID","for":"24h"}`+"\n")
 		return
 	}
-	lifetime := revokeFor
+	asked := Revocation{
+		User: body.User, Token: body.Token, Issuer: body.Issuer, Caller: h.caller(r),
+	}
 	if body.For != "" {
-		var err error
-		lifetime, err = time.ParseDuration(body.For)
+		lifetime, err := time.ParseDuration(body.For)
 		if err != nil || lifetime <= 0 || lifetime > revokeForMax {
 			writeText(w, http.StatusBadRequest, "for must be a duration like 24h\n")
 			return
 		}
+		asked.Until = time.Now().Add(lifetime)
 	}
-	closed, err := h.cfg.Revoke(body.User, body.Token, time.Now().Add(lifetime), h.caller(r))
+	done, err := h.cfg.Revoke(asked)
+	wrong := (*RequestError)(nil)
 	switch {
+	case errors.As(err, &wrong):
+		writeText(w, http.StatusBadRequest, oneLine(wrong.Text)+"\n")
 	case errors.Is(err, ErrUnknown):
 		writeText(w, http.StatusNotFound, err.Error()+"\n")
 	case err != nil:
 		writeText(w, http.StatusServiceUnavailable, oneLine(err.Error())+"\n")
 	default:
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(struct { // the error says that the client has gone
-			Closed int `json:"closed"`
-		}{closed})
+		json.NewEncoder(w).Encode(done.body()) // the error says that the client has gone
 	}
 }

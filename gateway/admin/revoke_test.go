@@ -11,7 +11,12 @@ import (
 )
 
 func TestRevoke(t *testing.T) {
-	const body = `{"user":"ann","for":"2h"}`
+	const body = `{"user":"ann","issuer":"us","for":"2h"}`
+	forgotten := map[string]time.Time{"us": time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)}
+	answers := map[bool]string{
+		true:  `{"closed":3,"until":"2030-01-02T03:04:06Z"}` + "\n",
+		false: `{"closed":3,"until":"restart"}` + "\n",
+	}
 	rows := []struct {
 		name, method, kind, authorization, body, token string
 		at                                             net.Addr
@@ -36,6 +41,8 @@ func TestRevoke(t *testing.T) {
 		{"for_negative", "POST", "application/json", "", `{"user":"a","for":"-1h"}`, "", loopback, 400},
 		{"too_large", "POST", "application/json", "",
 			`{"user":"` + strings.Repeat("a", 5000) + `"}`, "", loopback, 400},
+		{"B10_issuer_is_missing", "POST", "application/json", "", `{"user":"whose"}`, "", loopback, 400},
+		{"B13_never_forgotten", "POST", "application/json", "", `{"token":"t"}`, "", loopback, 200},
 		{"unavailable", "POST", "application/json", "", `{"user":"full"}`, "", loopback, 503},
 		{"unknown", "POST", "application/json", "", `{"user":"off"}`, "", loopback, 404},
 	}
@@ -44,22 +51,25 @@ func TestRevoke(t *testing.T) {
 			cfg := config()
 			cfg.Token = r.token
 			revoked := 0
-			cfg.Revoke = func(user, token string, until time.Time, caller string) (int, error) {
-				if !strings.HasPrefix(caller, "192.0.2.1:") ||
-					strings.HasSuffix(caller, " with the admin token") != (r.token != "") {
-					t.Errorf("caller %q", caller)
+			cfg.Revoke = func(asked Revocation) (Revoked, error) {
+				if !strings.HasPrefix(asked.Caller, "192.0.2.1:") ||
+					strings.HasSuffix(asked.Caller, " with the admin token") != (r.token != "") {
+					t.Errorf("caller %q", asked.Caller)
 				}
-				switch user {
+				switch asked.User {
 				case "full":
-					return 0, errors.New("full")
+					return Revoked{}, errors.New("full")
 				case "off":
-					return 0, ErrUnknown
+					return Revoked{}, ErrUnknown
+				case "whose":
+					return Revoked{}, &RequestError{Text: "whose?"}
 				}
 				revoked++
-				if left := time.Until(until); left < time.Hour || left > 2*time.Hour {
+				if left := time.Until(asked.Until); asked.Issuer == "us" &&
+					(left < time.Hour || left > 2*time.Hour) {
 					t.Errorf("revoked for %v", left)
 				}
-				return 3, nil
+				return Revoked{Closed: 3, Until: forgotten[asked.Issuer]}, nil
 			}
 			request := httptest.NewRequest(r.method, revokePath, strings.NewReader(r.body))
 			request.Host = "localhost:9090"
@@ -70,7 +80,7 @@ func TestRevoke(t *testing.T) {
 			if w.Code != r.status || (revoked == 1) != (r.status == 200) {
 				t.Errorf("%d %s, revoked %d times", w.Code, w.Body, revoked)
 			}
-			if r.status == http.StatusOK && w.Body.String() != "{\"closed\":3}\n" {
+			if r.status == http.StatusOK && w.Body.String() != answers[r.body == body] {
 				t.Errorf("body %q", w.Body)
 			}
 		})

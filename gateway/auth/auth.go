@@ -23,18 +23,26 @@ const (
 	ClaimBytesMax = 256
 )
 
+// issuerBytesMax bounds the issuer of an identity: an address, and what a Realm adds.
+const issuerBytesMax = 1 << 10
+
 // Identity is who a peer is, as long as it lasts. Its slice and map are shared with caches and must
 // not be changed.
 type Identity struct {
 	// User is never empty and has no control characters.
 	User string
-	// Issuer and TokenID say who vouched for the user and by which token (claims iss and jti);
-	// both may be empty.
-	Issuer, TokenID string
+	// Issuer is who vouched for the user: an issuer that the configuration names, or what the
+	// realm of the verifier calls it. Two users are the same one only if their issuers are.
+	Issuer string
+	// TokenID is the token that said so: its claim jti or, of a token that is no JSON Web Token
+	// and has none, what TokenHash makes of it. It belongs to the issuer. It may be empty.
+	TokenID string
 	// KeyID names the key that the token was signed with; empty if the token does not.
 	KeyID string
 	// Issued is when the token was made; zero means unknown.
 	Issued time.Time
+	// Asked is when a service was asked about the token; zero if none was.
+	Asked time.Time
 	// Expires is when the identity ends. Zero means never. It may have just passed: a clock may
 	// be wrong by the leeway of the verifier.
 	Expires time.Time
@@ -52,6 +60,7 @@ func (id *Identity) MayJoin(room string) bool {
 // check reports whether an identity keeps the bounds.
 func (id *Identity) check() bool {
 	ok := isName(id.User, UserBytesMax) && len(id.TokenID) <= ClaimBytesMax &&
+		len(id.Issuer) <= issuerBytesMax &&
 		len(id.Rooms) <= RoomsMax && len(id.Claims) <= ClaimsMax
 	for _, room := range id.Rooms {
 		ok = ok && isName(room, RoomBytesMax)
@@ -83,6 +92,16 @@ func isName(s string, bytesMax int) bool {
 // errors are always of type *Error. It is safe for concurrent use.
 type Verifier interface {
 	Verify(ctx context.Context, c Credential) (Identity, error)
+}
+
+// Rechecker is a Verifier whose service can be asked again about a credential that it has accepted.
+type Rechecker interface {
+	Verifier
+	// Keep returns what must be remembered of a credential for that, and no more: it is in memory
+	// for as long as its connection is open. It is as secret as the credential.
+	Keep(c Credential) Secret
+	// Recheck asks again, past every cache. Its errors are those of Verify.
+	Recheck(ctx context.Context, kept Secret) (Identity, error)
 }
 
 // VerifierFunc is a function as a Verifier.

@@ -100,6 +100,26 @@ func (c *Cache) Verify(ctx context.Context, cred Credential) (Identity, error) {
 		c.hits.Add(1)
 		return j.result()
 	}
+	return c.flight(ctx, cred, key)
+}
+
+// Known is Verify for a credential that the cache remembers. ok is false if it does not, and then
+// nothing has been asked or counted.
+func (c *Cache) Known(cred Credential) (id Identity, err error, ok bool) {
+	if err := checkToken(string(cred.Token)); err != nil {
+		return Identity{}, err, true
+	}
+	j, ok := c.lookup(c.digest(cred))
+	if !ok {
+		return Identity{}, nil, false
+	}
+	c.hits.Add(1)
+	id, err = j.result()
+	return id, err, true
+}
+
+// flight has a credential verified, once for all who ask at the same time.
+func (c *Cache) flight(ctx context.Context, cred Credential, key digest) (Identity, error) {
 	c.misses.Add(1)
 	v, _, _ := c.flights.Do(string(key[:]), func() (any, error) {
 		// Another flight may have landed since the lookup.

@@ -47,8 +47,17 @@ func NewChain(routes ...Route) (*Chain, error) {
 
 // Verify implements Verifier.
 func (c *Chain) Verify(ctx context.Context, cred Credential) (Identity, error) {
+	v, err := c.Route(cred)
+	if err != nil {
+		return Identity{}, err
+	}
+	return v.Verify(ctx, cred)
+}
+
+// Route returns the verifier that a credential goes to. It verifies nothing.
+func (c *Chain) Route(cred Credential) (Verifier, error) {
 	if len(cred.Token) > TokenBytesMax {
-		return Identity{}, Refuse(ReasonTooLarge)
+		return nil, Refuse(ReasonTooLarge)
 	}
 	issuer, known := "", false
 	for _, r := range c.routes {
@@ -59,10 +68,10 @@ func (c *Chain) Verify(ctx context.Context, cred Credential) (Identity, error) {
 			issuer, known = claimedIssuer(string(cred.Token)), true
 		}
 		if r.Issuer == "" || r.Issuer == issuer {
-			return r.Verifier.Verify(ctx, cred)
+			return r.Verifier, nil
 		}
 	}
-	return Identity{}, Refuse(ReasonIssuer)
+	return nil, Refuse(ReasonIssuer)
 }
 
 // version implements versioned.

@@ -15,9 +15,11 @@ const dateMax = 1 << 38
 type Fields struct {
 	// User is the member with the name of the user; it must be there.
 	User string
-	// Rooms is the member with the rooms that the user may join, a list of names. Empty, or if the
-	// object lacks the member, the user may join all.
-	Rooms string
+	// Rooms is the member with the rooms that the user may join, a list of names. Empty means that
+	// every user may join all. An object that lacks the member is refused: who forgets it must not
+	// be let in everywhere. With RoomsOptional its user may join all.
+	Rooms         string
+	RoomsOptional bool
 	// Copied are members that the identity keeps as Claims, if the object has them: texts,
 	// numbers and booleans.
 	Copied []string
@@ -28,7 +30,7 @@ func DefaultFields() Fields { return Fields{User: "sub"} }
 
 // Decode makes an identity of a JSON object. Besides the fields it reads the registered claims iss,
 // jti, iat and exp; whether the identity has begun and not yet ended is the caller's to check. Any
-// fault of the object is a Refuse(ReasonClaims).
+// fault of the object is a Refuse(ReasonClaims), but missing rooms are a Refuse(ReasonForbidden).
 func (f *Fields) Decode(data []byte) (Identity, error) {
 	object, ok := decodeObject(data)
 	if !ok {
@@ -63,6 +65,9 @@ func (f *Fields) identity(claims map[string]any) (Identity, error) {
 	}
 	if r.failed || !id.check() {
 		return Identity{}, Refuse(ReasonClaims)
+	}
+	if f.Rooms != "" && id.Rooms == nil && !f.RoomsOptional {
+		return Identity{}, Refuse(ReasonForbidden)
 	}
 	return id, nil
 }

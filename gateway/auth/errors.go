@@ -37,12 +37,15 @@ const (
 	ReasonNotYet                  // it begins, or was made, in the future
 	ReasonIssuer                  // nobody we trust made it
 	ReasonAudience                // it is meant for somebody else
+	ReasonLifetime                // it is valid for longer than is allowed here
 	ReasonClaims                  // a claim is missing, of the wrong type, or out of bounds
 	ReasonInactive                // its authority does not know it, or no longer
 	ReasonRevoked                 // it was taken back
 	ReasonForbidden               // the user is not welcome
 	ReasonLimited                 // the peer asks too often
+	ReasonShare                   // its address has the most credentials waiting
 	ReasonBusy                    // too many questions are under way
+	ReasonWaited                  // it has waited for too long
 	ReasonBreaker                 // the service failed so often that it is not asked for now
 	ReasonBackend                 // the service failed, or answered nonsense
 	ReasonNoKeys                  // the keys of the issuer are not there, or too old
@@ -101,6 +104,10 @@ var verdicts = [reasons]struct {
 		"audience", ErrInvalid, "invalid_token",
 		"it is meant for somebody else (aud)",
 	},
+	ReasonLifetime: {
+		"lifetime", ErrInvalid, "invalid_token",
+		"it is valid for longer than is allowed here (iat to exp)",
+	},
 	ReasonClaims: {
 		"claims", ErrInvalid, "invalid_token",
 		"a claim is missing, of the wrong type or too long",
@@ -121,9 +128,17 @@ var verdicts = [reasons]struct {
 		"limited", ErrLimited, "",
 		"the service is asked too often",
 	},
+	ReasonShare: {
+		"share", ErrLimited, "",
+		"its address has the most credentials waiting, and the queue is full",
+	},
 	ReasonBusy: {
 		"busy", ErrUnavailable, "",
 		"too many questions are under way",
+	},
+	ReasonWaited: {
+		"waited", ErrUnavailable, "",
+		"it waited too long to be verified",
 	},
 	ReasonBreaker: {
 		"breaker", ErrUnavailable, "",

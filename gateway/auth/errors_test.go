@@ -39,6 +39,9 @@ func TestH20_Answers(t *testing.T) {
 		{ReasonBreaker, ErrUnavailable, 503, ``},
 		{ReasonBackend, ErrUnavailable, 503, ``},
 		{ReasonNoKeys, ErrUnavailable, 503, ``},
+		{ReasonLifetime, ErrInvalid, 401, `Bearer error="invalid_token"`},
+		{ReasonShare, ErrLimited, 429, ``},
+		{ReasonWaited, ErrUnavailable, 503, ``},
 		{ReasonAudit, ErrUnavailable, 503, ``},
 	}
 	if len(rows) != int(reasons) {

@@ -19,10 +19,19 @@ type HookConfig struct {
 	Secret Secret
 	// Headers are the names of the headers of the handshake that the service gets to see.
 	Headers []string
+	// Rooms is the member of the answer with the rooms that the user may join. An answer that lacks
+	// it is refused; with RoomsOptional its user may join all.
+	Rooms         string
+	RoomsOptional bool
 	// TLS configures the connection; nil is Go's default.
 	TLS *tls.Config
 	// Backend bounds the calls.
 	Backend BackendConfig
+}
+
+// DefaultHook returns the defaults; the URL is missing.
+func DefaultHook() HookConfig {
+	return HookConfig{Rooms: "rooms", RoomsOptional: true, Backend: DefaultBackend()}
 }
 
 // Hook asks a service of the operator about a handshake:
@@ -30,11 +39,14 @@ type HookConfig struct {
 //	POST {"token": "...", "kind": "header", "path": "/chat", "remote_ip": "192.0.2.1",
 //	      "connection": "q3kzt-1f", "headers": {"X-Tenant": "..."}}
 //
+// and, when it is asked again about a connection that is open, "recheck": true.
+//
 // The answer is 200 with
 //
 //	{"user": "...", "rooms": [...], "claims": {...}, "expires": 1767225600}
 //
-// of which all but the user may be missing (rooms: all; expires, in Unix seconds: never); or 401,
+// of which all but the user may be missing (rooms: all, but see HookConfig; expires, in Unix
+// seconds: never); or 401,
 // 403, or 429 with Retry-After. Anything else counts as a failure.
 //
 // The service sees the path and the address, so what it says holds for one handshake: it must not
@@ -50,6 +62,9 @@ func NewHook(cfg HookConfig) (*Hook, error) {
 	if err := errors.Join(checkURL(cfg.URL), cfg.Backend.Check()); err != nil {
 		return nil, err
 	}
+	if cfg.Rooms == "" {
+		return nil, errors.New("auth: the member with the rooms has no name")
+	}
 	return &Hook{
 		cfg:     cfg,
 		client:  newHTTPClient(cfg.TLS, cfg.Backend.CallsMax),
@@ -62,8 +77,20 @@ func (v *Hook) Verify(ctx context.Context, c Credential) (id Identity, err error
 	if len(c.Token) > TokenBytesMax {
 		return Identity{}, Refuse(ReasonTooLarge)
 	}
+	return v.call(ctx, v.question(c, false))
+}
+
+// Keep implements Rechecker: it is the question to ask.
+func (v *Hook) Keep(c Credential) Secret { return Secret(v.question(c, true)) }
+
+// Recheck implements Rechecker.
+func (v *Hook) Recheck(ctx context.Context, kept Secret) (Identity, error) {
+	return v.call(ctx, []byte(kept))
+}
+
+func (v *Hook) call(ctx context.Context, question []byte) (id Identity, err error) {
 	err = v.backend.Call(ctx, func(ctx context.Context) error {
-		id, err = v.ask(ctx, c)
+		id, err = v.ask(ctx, question)
 		return err
 	})
 	return id, err
@@ -83,31 +110,35 @@ type question struct {
 	RemoteIP   string            `json:"remote_ip"`
 	Connection string            `json:"connection"`
 	Headers    map[string]string `json:"headers"`
+	Recheck    bool              `json:"recheck,omitempty"`
 }
 
-func (v *Hook) question(c Credential) question {
-	q := question{Token: string(c.Token), Kind: c.Kind.String(), Headers: map[string]string{}}
-	if c.Request == nil {
-		return q
+// question is the body of a request. It keeps nothing of the credential alive.
+func (v *Hook) question(c Credential, recheck bool) []byte {
+	q := question{
+		Token: string(c.Token), Kind: c.Kind.String(), Headers: map[string]string{},
+		Recheck: recheck,
 	}
-	q.Path, q.Connection = c.Request.Path, c.Request.Connection
-	if c.Request.Remote.IsValid() {
-		q.RemoteIP = c.Request.Remote.Unmap().String()
-	}
-	for _, name := range v.cfg.Headers {
-		if value, ok := c.Request.Header(name); ok {
-			q.Headers[name] = value
+	if r := c.Request; r != nil {
+		q.Path, q.Connection = r.Path, r.Connection
+		if r.Remote.IsValid() {
+			q.RemoteIP = r.Remote.Unmap().String()
+		}
+		for _, name := range v.cfg.Headers {
+			if value, ok := r.Header(name); ok {
+				q.Headers[name] = value
+			}
 		}
 	}
-	return q
+	body, err := json.Marshal(q)
+	if err != nil {
+		panic("auth: " + err.Error()) // texts can always be written
+	}
+	return body
 }
 
-func (v *Hook) ask(ctx context.Context, c Credential) (Identity, error) {
-	body, err := json.Marshal(v.question(c))
-	if err != nil {
-		return Identity{}, Refuse(ReasonRequest)
-	}
-	r, err := http.NewRequest(http.MethodPost, v.cfg.URL, bytes.NewReader(body))
+func (v *Hook) ask(ctx context.Context, question []byte) (Identity, error) {
+	r, err := http.NewRequest(http.MethodPost, v.cfg.URL, bytes.NewReader(question))
 	if err != nil {
 		return Identity{}, Unavailable(err)
 	}
@@ -122,7 +153,7 @@ func (v *Hook) ask(ctx context.Context, c Credential) (Identity, error) {
 	}
 	switch a.status {
 	case http.StatusOK:
-		return decodeHook(a.body, time.Now())
+		return v.decode(a.body, time.Now())
 	case http.StatusUnauthorized:
 		return Identity{}, Refuse(ReasonInactive)
 	case http.StatusForbidden:
@@ -133,14 +164,14 @@ func (v *Hook) ask(ctx context.Context, c Credential) (Identity, error) {
 	return Identity{}, a.unexpected()
 }
 
-// decodeHook makes an identity of an answer. A wrong one is the service's fault, not the peer's.
-func decodeHook(body []byte, now time.Time) (Identity, error) {
+// decode makes an identity of an answer. A wrong one is the service's fault, not the peer's.
+func (v *Hook) decode(body []byte, now time.Time) (Identity, error) {
 	object, ok := decodeObject(body)
 	if !ok {
 		return Identity{}, Unavailable(errors.New("the answer is not a JSON object"))
 	}
 	r := reader{claims: object}
-	id := Identity{User: r.text("user"), Rooms: r.texts("rooms"), Expires: r.date("expires")}
+	id := Identity{User: r.text("user"), Rooms: r.texts(v.cfg.Rooms), Expires: r.date("expires")}
 	if raw, ok := object["claims"]; ok {
 		claims, isObject := raw.(map[string]any)
 		r.failed = r.failed || !isObject
@@ -156,6 +187,9 @@ func decodeHook(body []byte, now time.Time) (Identity, error) {
 	}
 	if !id.Expires.IsZero() && !now.Before(id.Expires) {
 		return Identity{}, Refuse(ReasonExpired)
+	}
+	if id.Rooms == nil && !v.cfg.RoomsOptional {
+		return Identity{}, Refuse(ReasonForbidden)
 	}
 	return id, nil
 }

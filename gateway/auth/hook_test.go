@@ -15,10 +15,9 @@ import (
 
 func hookOf(t *testing.T, s *service, change func(*HookConfig)) *Hook {
 	t.Helper()
-	cfg := HookConfig{
-		URL: s.URL, Secret: "hook secret", Headers: []string{"X-Tenant", "X-Absent"},
-		Backend: DefaultBackend(),
-	}
+	cfg := DefaultHook()
+	cfg.URL, cfg.Secret = s.URL, "hook secret"
+	cfg.Headers = []string{"X-Tenant", "X-Absent"}
 	if change != nil {
 		change(&cfg)
 	}

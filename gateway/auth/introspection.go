@@ -21,6 +21,8 @@ type IntrospectionConfig struct {
 	// Issuer and Audience are what the answer must say; empty accepts any.
 	Issuer   string
 	Audience []string
+	// LifetimeMax bounds the time from iat to exp, which must be there then; 0 means unlimited.
+	LifetimeMax time.Duration
 	// Fields says which members of the answer make the identity.
 	Fields Fields
 	// TLS configures the connection; nil is Go's default.
@@ -63,6 +65,14 @@ func (v *Introspection) Verify(ctx context.Context, c Credential) (id Identity, 
 		return err
 	})
 	return id, err
+}
+
+// Keep implements Rechecker: it is the token.
+func (v *Introspection) Keep(c Credential) Secret { return c.Token }
+
+// Recheck implements Rechecker.
+func (v *Introspection) Recheck(ctx context.Context, kept Secret) (Identity, error) {
+	return v.Verify(ctx, Credential{Token: kept})
 }
 
 // Close ends the calls under way; later ones fail.
@@ -120,6 +130,9 @@ func (v *Introspection) judge(body []byte, now time.Time) (Identity, error) {
 		return Identity{}, Refuse(ReasonIssuer)
 	case len(v.cfg.Audience) > 0 && !meantFor(claims["aud"], v.cfg.Audience):
 		return Identity{}, Refuse(ReasonAudience)
+	}
+	if err := checkLifetime(&id, v.cfg.LifetimeMax); err != nil {
+		return Identity{}, err
 	}
 	return id, nil
 }

@@ -26,6 +26,8 @@ type JWTConfig struct {
 	Audience []string
 	// Leeway is how far exp may have passed, and nbf and iat may lie ahead; zero is none.
 	Leeway time.Duration
+	// LifetimeMax bounds the time from iat, which must be there then, to exp; 0 means unlimited.
+	LifetimeMax time.Duration
 	// Fields says which claims make the identity.
 	Fields Fields
 }
@@ -91,8 +93,25 @@ func (v *JWT) Verify(_ context.Context, c Credential) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	if err := checkLifetime(&id, v.cfg.LifetimeMax); err != nil {
+		return Identity{}, err
+	}
 	id.KeyID, _ = parsed.Header["kid"].(string)
 	return id, nil
+}
+
+// checkLifetime checks for how long a token is valid; most is 0 if there is no bound. One that does
+// not say is refused: a revocation could be forgotten before it ends.
+func checkLifetime(id *Identity, most time.Duration) error {
+	switch {
+	case most == 0:
+		return nil
+	case id.Issued.IsZero() || id.Expires.IsZero():
+		return Refuse(ReasonClaims)
+	case id.Expires.Sub(id.Issued) > most:
+		return Refuse(ReasonLifetime)
+	}
+	return nil
 }
 
 // checkForm checks what the parser would not mind: a header and claims that are ambiguous, and a

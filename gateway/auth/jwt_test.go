@@ -456,7 +456,7 @@ func TestA07_Signatures(t *testing.T) {
 			t.Fatal(err)
 		}
 		revoked := NewRevocations(1)
-		if err := revoked.RevokeToken("t-1", id.Expires); err != nil {
+		if err := revoked.RevokeToken(id.Issuer, "t-1", id.Expires); err != nil {
 			t.Fatal(err)
 		}
 		for _, token := range []string{es, twin} {

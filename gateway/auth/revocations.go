@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 )
@@ -11,6 +12,9 @@ import (
 // forgetting an earlier one would let somebody in again.
 var ErrRevocationsFull = errors.New("auth: too many revocations")
 
+// AnyIssuer stands for all issuers in a revocation.
+const AnyIssuer = "*"
+
 // Revocations are tokens and users that were taken back before their time. Each is remembered until
 // a moment that the caller gives, when the tokens have expired anyway. It is safe for concurrent
 // use.
@@ -18,88 +22,106 @@ type Revocations struct {
 	max int
 
 	mu     sync.RWMutex // guards what follows
-	users  map[string]revokedUser
-	tokens map[string]time.Time // when to forget, by token id
+	users  map[revoked]revokedUser
+	tokens map[revoked]time.Time // when to forget; zero for never
 }
 
+// revoked is a user or a token of an issuer.
+type revoked struct{ issuer, name string }
+
 type revokedUser struct {
-	at, until time.Time
+	at, until time.Time // until is zero for never
 }
 
 // NewRevocations returns an empty set of at most entriesMax.
 func NewRevocations(entriesMax int) *Revocations {
 	return &Revocations{
 		max:    entriesMax,
-		users:  map[string]revokedUser{},
-		tokens: map[string]time.Time{},
+		users:  map[revoked]revokedUser{},
+		tokens: map[revoked]time.Time{},
 	}
 }
 
-// RevokeUser takes back every token of a user that was made up to now; one that does not say when
-// it was made is taken back too. The user may come again with a new token, of the next second at
-// the earliest, as tokens count in seconds. until is when the last of the old tokens expires. It
-// returns ErrRevocationsFull if there is no room.
-func (r *Revocations) RevokeUser(user string, until time.Time) error {
-	now := time.Now()
+// RevokeUser takes back what an issuer, or AnyIssuer, has said of a user up to a moment: tokens
+// that were made until then (Identity.Issued). A token that does not say when it was made counts if
+// a service was asked about it until then (Identity.Asked): asked later, it vouches for the user
+// anew. A token that says neither stays out. until is when the last of these tokens expires, zero
+// for never; the revocation is remembered until then, and not for less than an earlier call said.
+// It returns ErrRevocationsFull if there is no room.
+func (r *Revocations) RevokeUser(issuer, user string, at, until time.Time) error {
+	key := revoked{issuer, user}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old, ok := r.users[user]
-	if !ok && !r.makeRoomLocked(now) {
+	old, ok := r.users[key]
+	if !ok && !r.makeRoomLocked(time.Now()) {
 		return ErrRevocationsFull
 	}
-	if old.until.After(until) {
-		until = old.until
+	if ok {
+		until = later(old.until, until)
+		if old.at.After(at) {
+			at = old.at
+		}
 	}
-	r.users[user] = revokedUser{at: now, until: until}
+	r.users[key] = revokedUser{at: at, until: until}
 	return nil
 }
 
-// RevokeToken takes back a token by its id. until is when it expires. It returns
-// ErrRevocationsFull if there is no room.
-func (r *Revocations) RevokeToken(id string, until time.Time) error {
-	now := time.Now()
+// RevokeToken takes back a token of an issuer, or of AnyIssuer, by its id. until is when it
+// expires, zero for never. It returns ErrRevocationsFull if there is no room.
+func (r *Revocations) RevokeToken(issuer, id string, until time.Time) error {
+	key := revoked{issuer, id}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old, ok := r.tokens[id]
-	if !ok && !r.makeRoomLocked(now) {
+	old, ok := r.tokens[key]
+	if !ok && !r.makeRoomLocked(time.Now()) {
 		return ErrRevocationsFull
 	}
-	if old.After(until) {
-		until = old
+	if ok {
+		until = later(old, until)
 	}
-	r.tokens[id] = until
+	r.tokens[key] = until
 	return nil
 }
+
+// later returns the later of two moments, of which zero is never.
+func later(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && a.After(b) {
+		return a
+	}
+	return b
+}
+
+// over reports whether a revocation can be forgotten.
+func over(until, now time.Time) bool { return !until.IsZero() && !now.Before(until) }
 
 // makeRoomLocked forgets what is over if the set is full.
 func (r *Revocations) makeRoomLocked(now time.Time) bool {
 	if len(r.users)+len(r.tokens) < r.max {
 		return true
 	}
-	for user, revoked := range r.users {
-		if !now.Before(revoked.until) {
-			delete(r.users, user)
-		}
-	}
-	for id, until := range r.tokens {
-		if !now.Before(until) {
-			delete(r.tokens, id)
-		}
-	}
+	maps.DeleteFunc(r.users, func(_ revoked, u revokedUser) bool { return over(u.until, now) })
+	maps.DeleteFunc(r.tokens, func(_ revoked, until time.Time) bool { return over(until, now) })
 	return len(r.users)+len(r.tokens) < r.max
 }
 
 // Check returns Refuse(ReasonRevoked) if an identity was taken back.
 func (r *Revocations) Check(id *Identity) error {
 	now := time.Now()
+	made := id.Issued
+	if made.IsZero() {
+		made = id.Asked
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if until, ok := r.tokens[id.TokenID]; ok && id.TokenID != "" && now.Before(until) {
-		return Refuse(ReasonRevoked)
-	}
-	user, ok := r.users[id.User]
-	if ok && now.Before(user.until) && !id.Issued.After(user.at) {
-		return Refuse(ReasonRevoked)
+	for _, issuer := range [...]string{id.Issuer, AnyIssuer} {
+		until, ok := r.tokens[revoked{issuer, id.TokenID}]
+		if ok && id.TokenID != "" && !over(until, now) {
+			return Refuse(ReasonRevoked)
+		}
+		user, ok := r.users[revoked{issuer, id.User}]
+		if ok && !over(user.until, now) && !made.After(user.at) {
+			return Refuse(ReasonRevoked)
+		}
 	}
 	return nil
 }
@@ -115,13 +137,17 @@ func (r *Revocations) Len() int {
 // of every cache.
 func (r *Revocations) Guard(next Verifier) Verifier {
 	return VerifierFunc(func(ctx context.Context, c Credential) (Identity, error) {
-		id, err := next.Verify(ctx, c)
-		if err != nil {
-			return Identity{}, err
-		}
-		if err := r.Check(&id); err != nil {
-			return Identity{}, err
-		}
-		return id, nil
+		return r.Guarded(next.Verify(ctx, c))
 	})
+}
+
+// Guarded is what becomes of the result of a verifier: Check decides if there is an identity.
+func (r *Revocations) Guarded(id Identity, err error) (Identity, error) {
+	if err == nil {
+		err = r.Check(&id)
+	}
+	if err != nil {
+		return Identity{}, err
+	}
+	return id, nil
 }

@@ -17,6 +17,7 @@ func TestA09_Revocations(t *testing.T) {
 		id     Identity
 		issued time.Duration // from the revocation; only if the identity says when
 		dated  bool
+		asked  bool          // a service was, when the identity is checked
 		after  time.Duration // from the revocation
 		want   bool          // revoked
 	}{
@@ -32,6 +33,24 @@ func TestA09_Revocations(t *testing.T) {
 		{name: "user_at", revoke: revokeUser("alice", hour), dated: true, want: true},
 		{name: "user_after", revoke: revokeUser("alice", hour), dated: true, issued: time.Second},
 		{name: "user_undated", revoke: revokeUser("alice", hour), want: true},
+		{name: "B13_user_asked_before", revoke: revokeUser("alice", hour), asked: true, want: true},
+		{name: "B13_user_asked_after", revoke: revokeUser("alice", hour), asked: true, after: 1},
+		{name: "B13_user_dated_and_asked_after", revoke: revokeUser("alice", hour), dated: true,
+			asked: true, after: 1, want: true},
+		{name: "B13_user_for_ever", revoke: revokeUser("alice", 0), after: 1e5 * hour, want: true},
+		{name: "B13_token_for_ever", revoke: revokeToken("t", 0), id: Identity{TokenID: "t"},
+			after: 1e5 * hour, want: true},
+		{name: "B10_user_of_another", revoke: revokeUser("alice", hour), id: Identity{Issuer: "them"}},
+		{name: "B10_token_of_another", revoke: revokeToken("t", hour),
+			id: Identity{Issuer: "them", TokenID: "t"}},
+		{name: "B10_user_of_any", revoke: func(r *Revocations, now time.Time) error {
+			return r.RevokeUser(AnyIssuer, "alice", now, now.Add(hour))
+		}, id: Identity{Issuer: "them"}, want: true},
+		{name: "B10_token_of_any", revoke: func(r *Revocations, now time.Time) error {
+			return r.RevokeToken(AnyIssuer, "t", now.Add(hour))
+		}, id: Identity{Issuer: "them", TokenID: "t"}, want: true},
+		{name: "B10_issuer_of_that_name", revoke: revokeUser("alice", hour),
+			id: Identity{Issuer: AnyIssuer}},
 		{name: "user_other", revoke: revokeUser("bob", hour)},
 		{name: "user_until_end", revoke: revokeUser("alice", hour), after: hour - 1, want: true},
 		{name: "user_after_end", revoke: revokeUser("alice", hour), after: hour},
@@ -45,10 +64,16 @@ func TestA09_Revocations(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.id.User = "alice"
+				if r.id.Issuer == "" {
+					r.id.Issuer = "us"
+				}
 				if r.dated {
 					r.id.Issued = now.Add(r.issued)
 				}
 				<-time.After(r.after)
+				if r.asked {
+					r.id.Asked = time.Now()
+				}
 				err := revocations.Check(&r.id)
 				if r.want {
 					wantReason(t, err, ReasonRevoked)
@@ -61,16 +86,28 @@ func TestA09_Revocations(t *testing.T) {
 }
 
 func revokeToken(id string, d time.Duration) func(*Revocations, time.Time) error {
-	return func(r *Revocations, now time.Time) error { return r.RevokeToken(id, now.Add(d)) }
+	return func(r *Revocations, now time.Time) error {
+		return r.RevokeToken("us", id, untilOf(now, d))
+	}
 }
 
 func revokeUser(user string, d time.Duration) func(*Revocations, time.Time) error {
-	return func(r *Revocations, now time.Time) error { return r.RevokeUser(user, now.Add(d)) }
+	return func(r *Revocations, now time.Time) error {
+		return r.RevokeUser("us", user, now, untilOf(now, d))
+	}
+}
+
+// untilOf is d from now, never for 0.
+func untilOf(now time.Time, d time.Duration) time.Time {
+	if d == 0 {
+		return time.Time{}
+	}
+	return now.Add(d)
 }
 
 func TestA09_RevokedInFrontOfCache(t *testing.T) {
 	v := &counter{next: VerifierFunc(func(_ context.Context, c Credential) (Identity, error) {
-		return Identity{User: "alice", TokenID: string(c.Token)}, nil
+		return Identity{Issuer: "us", User: "alice", TokenID: string(c.Token)}, nil
 	})}
 	r := NewRevocations(10)
 	guarded := r.Guard(NewCache(v, DefaultCache()))
@@ -80,7 +117,7 @@ func TestA09_RevokedInFrontOfCache(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := r.RevokeToken("a", until); err != nil {
+	if err := r.RevokeToken("us", "a", until); err != nil {
 		t.Fatal(err)
 	}
 	_, err := verify(guarded, "a")
@@ -88,7 +125,7 @@ func TestA09_RevokedInFrontOfCache(t *testing.T) {
 	if _, err := verify(guarded, "b"); err != nil {
 		t.Error(err)
 	}
-	if err := r.RevokeUser("alice", until); err != nil {
+	if err := r.RevokeUser("us", "alice", time.Now(), until); err != nil {
 		t.Fatal(err)
 	}
 	_, err = verify(guarded, "b")
@@ -102,36 +139,42 @@ func TestRevocationsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const entriesMax = 4
 		r := NewRevocations(entriesMax)
+		revokeToken := func(id string, until time.Time) error {
+			return r.RevokeToken("us", id, until)
+		}
+		revokeUser := func(user string, until time.Time) error {
+			return r.RevokeUser("us", user, time.Now(), until)
+		}
 		now := time.Now()
 		for i := range entriesMax {
-			revoke := r.RevokeToken
+			revoke := revokeToken
 			if i%2 == 0 {
-				revoke = r.RevokeUser
+				revoke = revokeUser
 			}
 			if err := revoke(fmt.Sprint(i), now.Add(time.Minute*time.Duration(i+1))); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for range 2 {
-			if err := r.RevokeToken("x", now.Add(time.Hour)); !errors.Is(err, ErrRevocationsFull) {
+			if err := revokeToken("x", now.Add(time.Hour)); !errors.Is(err, ErrRevocationsFull) {
 				t.Errorf("full: %v", err)
 			}
-			if err := r.RevokeUser("x", now.Add(time.Hour)); !errors.Is(err, ErrRevocationsFull) {
+			if err := revokeUser("x", now.Add(time.Hour)); !errors.Is(err, ErrRevocationsFull) {
 				t.Errorf("full: %v", err)
 			}
 		}
 		// What is in may be renewed, and never gets shorter.
-		if err := r.RevokeToken("1", now); err != nil {
+		if err := revokeToken("1", now); err != nil {
 			t.Error(err)
 		}
-		if err := r.RevokeUser("0", now); err != nil {
+		if err := revokeUser("0", now); err != nil {
 			t.Error(err)
 		}
-		wantReason(t, r.Check(&Identity{User: "a", TokenID: "1"}), ReasonRevoked)
-		wantReason(t, r.Check(&Identity{User: "0"}), ReasonRevoked)
+		wantReason(t, r.Check(&Identity{Issuer: "us", User: "a", TokenID: "1"}), ReasonRevoked)
+		wantReason(t, r.Check(&Identity{Issuer: "us", User: "0"}), ReasonRevoked)
 		// What is over makes room.
 		<-time.After(2 * time.Minute)
-		for i, revoke := range []func(string, time.Time) error{r.RevokeToken, r.RevokeUser} {
+		for i, revoke := range []func(string, time.Time) error{revokeToken, revokeUser} {
 			if err := revoke("x", now.Add(time.Hour)); err != nil {
 				t.Error(i, err)
 			}

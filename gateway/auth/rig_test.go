@@ -146,7 +146,7 @@ func verifierOf(t testing.TB, keys Keys) *JWT {
 		Issuer:   testIssuer,
 		Audience: []string{testAudience},
 		Leeway:   DefaultLeeway,
-		Fields:   Fields{User: "sub", Rooms: "rooms", Copied: []string{"tier"}},
+		Fields:   Fields{User: "sub", Rooms: "rooms", RoomsOptional: true, Copied: []string{"tier"}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -151,6 +151,16 @@ func eachLoop(of func(*Loop) float64) func(*scrape) {
 	}
 }
 
+// eachQueue is a value of every queue of credentials, by its service.
+func eachQueue(of func(*AuthQueue) float64) func(*scrape) {
+	return func(x *scrape) {
+		for i := range x.state.Auth.Queues {
+			q := &x.state.Auth.Queues[i]
+			x.emit(of(q), q.Service)
+		}
+	}
+}
+
 // slowConsumers is what became of slow consumers, by policy and reason.
 func slowConsumers(policies, reasons []string) func(*scrape) {
 	return func(x *scrape) {

@@ -158,6 +158,29 @@ func authFamilies(cfg *Config) []family {
 		help:    "Credentials whose verification has not finished.",
 		collect: state(func(s *Snapshot) int { return s.Auth.Verifying }),
 	}, {
+		name:    "auth_queue_waiting",
+		help:    "Credentials that wait to be verified, by the service that has to be asked.",
+		labels:  []string{"service"},
+		collect: eachQueue(func(q *AuthQueue) float64 { return float64(q.Waiting) }),
+	}, {
+		name:    "auth_queue_running",
+		help:    "Credentials that are being verified, by the service that is asked.",
+		labels:  []string{"service"},
+		collect: eachQueue(func(q *AuthQueue) float64 { return float64(q.Running) }),
+	}, {
+		name: "auth_queue_dropped_total",
+		help: "Credentials that were not verified because the queue of the service was full, or " +
+			"because they waited in it for too long.",
+		labels:  []string{"service"},
+		collect: eachQueue(func(q *AuthQueue) float64 { return float64(q.Dropped) }),
+	}, {
+		name:   "auth_rechecks_total",
+		help:   "Open connections that were verified again, by what the service said.",
+		labels: []string{"result"},
+		collect: sumEach([]string{"kept", "refused", "postponed"}, func(s *Shard, i int) *Counter {
+			return [...]*Counter{&s.Rechecked, &s.RecheckRefused, &s.RecheckPostponed}[i]
+		}),
+	}, {
 		name:    "auth_cache_hits_total",
 		help:    "Credentials that the cache knew.",
 		collect: state(func(s *Snapshot) uint64 { return s.Auth.CacheHits }),

@@ -40,9 +40,13 @@ func enums(loops int) Config {
 
 func fullSnapshot(loops int) Snapshot {
 	s := Snapshot{
-		Accept:            Accept{Accepted: 11, Turned: 12, Failed: 13, Starved: 3},
-		Workers:           Workers{Running: 4, Ready: 5, Queued: 6, Executed: 7, Panics: 8},
-		Broadcasts:        Broadcasts{Channels: 14, Waiting: 15},
+		Accept:     Accept{Accepted: 11, Turned: 12, Failed: 13, Starved: 3},
+		Workers:    Workers{Running: 4, Ready: 5, Queued: 6, Executed: 7, Panics: 8},
+		Broadcasts: Broadcasts{Channels: 14, Waiting: 15},
+		Auth: Auth{Queues: []AuthQueue{
+			{Service: "none", Waiting: 21, Running: 22, Dropped: 23},
+			{Service: "hook", Waiting: 24, Running: 25, Dropped: 26},
+		}},
 		CompressionMemory: 16,
 		LogDropped:        17,
 		Audit:             Audit{Written: 18, Waiting: 19, Failed: 20},

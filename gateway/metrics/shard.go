@@ -69,6 +69,10 @@ type Shard struct {
 	Panics           Counter
 	BadSignatures    Counter // of messages in rooms whose messages are signed
 
+	// What services said of open connections that were verified again: the user is still welcome,
+	// no longer, or it could not be asked.
+	Rechecked, RecheckRefused, RecheckPostponed Counter
+
 	CompressionDeclined      Counter // handshakes that offered permessage-deflate in vain
 	InflatedFrom, InflatedTo Counter // bytes of messages from peers
 	DeflatedFrom, DeflatedTo Counter // bytes of messages to peers, once per encoding

@@ -61,6 +61,15 @@ type Auth struct {
 	CacheHits   uint64 // since the start
 	CacheMisses uint64 // since the start
 	Revocations int    // that are remembered
+	Queues      []AuthQueue
+}
+
+// AuthQueue describes the credentials of one service, or of those that need none.
+type AuthQueue struct {
+	Service string
+	Waiting int    // for a worker
+	Running int    // workers at work
+	Dropped uint64 // since the start: the queue was full, or they waited too long
 }
 
 // TLS describes the TLS handshakes and the certificates.

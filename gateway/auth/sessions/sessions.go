@@ -25,6 +25,10 @@ const (
 // valueBytesMax bounds the value of a session.
 const valueBytesMax = 64 << 10
 
+// leftMax is the most, in milliseconds, that a key is taken to live. A Redis key may live for
+// longer than a time.Duration can say.
+const leftMax = 100 * 365 * 24 * 3600 * 1000
+
 // Config is where the sessions are.
 type Config struct {
 	// Address is host:port, or the absolute path of a Unix socket.
@@ -139,6 +143,14 @@ func (v *Verifier) Verify(ctx context.Context, c auth.Credential) (id auth.Ident
 	return id, err
 }
 
+// Keep implements auth.Rechecker: it is the session id.
+func (v *Verifier) Keep(c auth.Credential) auth.Secret { return c.Token }
+
+// Recheck implements auth.Rechecker.
+func (v *Verifier) Recheck(ctx context.Context, kept auth.Secret) (auth.Identity, error) {
+	return v.Verify(ctx, auth.Credential{Token: kept})
+}
+
 // Close ends the lookups under way; later ones fail.
 func (v *Verifier) Close() {
 	v.backend.Close()
@@ -184,7 +196,7 @@ func settle(id auth.Identity, left int64, now time.Time) (auth.Identity, error) 
 		return auth.Identity{}, auth.Refuse(auth.ReasonExpired)
 	}
 	if left >= 0 {
-		end := now.Add(time.Duration(left) * time.Millisecond)
+		end := now.Add(time.Duration(min(left, leftMax)) * time.Millisecond)
 		if id.Expires.IsZero() || end.Before(id.Expires) {
 			id.Expires = end
 		}

@@ -23,7 +23,7 @@ func verifierOf(t *testing.T, s *redisServer, change func(*Config)) *Verifier {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Address = s.path
-	cfg.Fields.Rooms = "rooms"
+	cfg.Fields.Rooms, cfg.Fields.RoomsOptional = "rooms", true
 	cfg.Fields.Copied = []string{"tier"}
 	if change != nil {
 		change(&cfg)

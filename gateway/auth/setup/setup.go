@@ -3,7 +3,6 @@ package setup
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
-	"sluice/gateway/auth/sessions"
 )
 
 // revocationsMax bounds the revocations that are remembered, a few megabytes.
@@ -27,6 +25,8 @@ type Config struct {
 	JWT, Introspection, Hook, Sessions []string
 	// CacheTTL is how long a token that was good is not verified again.
 	CacheTTL time.Duration
+	// Certificates says that certificates, which are not verified here, prove who a user is, too.
+	Certificates bool
 	// OnRefresh is told of every refresh of the keys of an issuer, with nil if it did not fail. It
 	// may be nil.
 	OnRefresh func(issuer string, err error)
@@ -57,9 +57,15 @@ func (c *Config) Ambient() bool {
 }
 
 // Setup verifies credentials. It is safe for concurrent use.
+//
+// Verify does all of it on one goroutine. Where one slow service must not delay the rest, Decide
+// does what computing alone can do, and Ask what a service has to be asked for.
 type Setup struct {
 	sources     []auth.Source
-	verifier    auth.Verifier // nil if nobody has to show a credential
+	chain       *auth.Chain // nil if nobody has to show a credential
+	services    []service
+	issuers     []issuer
+	prefixes    []string // of all verifiers that have one
 	revocations *auth.Revocations
 	caches      []*auth.Cache
 	keys        []*auth.JWKS
@@ -74,6 +80,9 @@ type Setup struct {
 // only revocations.
 func New(cfg Config) (*Setup, error) {
 	s := &Setup{revocations: auth.NewRevocations(revocationsMax)}
+	if cfg.Certificates {
+		s.issuers = append(s.issuers, issuer{name: auth.IssuerCertificate})
+	}
 	if !cfg.Enabled() {
 		return s, nil
 	}
@@ -103,7 +112,8 @@ func New(cfg Config) (*Setup, error) {
 		return nil, errors.New("auth: what no issuer claims can go to one place only: a JWT " +
 			"without issuer, an introspection or a hook; and each issuer to one")
 	}
-	s.verifier = s.revocations.Guard(chain)
+	s.chain = chain
+	b.reserve()
 	return s, nil
 }
 
@@ -114,7 +124,7 @@ func (s *Setup) Extract(r *auth.Request) (c auth.Credential, ok bool, err error)
 }
 
 // Enabled reports whether there is anything that verifies credentials.
-func (s *Setup) Enabled() bool { return s.verifier != nil }
+func (s *Setup) Enabled() bool { return s.chain != nil }
 
 // FromMessage reports whether a token may come in the first message.
 func (s *Setup) FromMessage() bool { return s.fromMessage }
@@ -129,7 +139,7 @@ func (s *Setup) Headers() []string { return s.headers }
 // Verify implements auth.Verifier. It may block for as long as the services may take. There must be
 // something that verifies.
 func (s *Setup) Verify(ctx context.Context, c auth.Credential) (auth.Identity, error) {
-	return s.verifier.Verify(ctx, c)
+	return s.revocations.Guarded(s.chain.Verify(ctx, c))
 }
 
 // Revocations are what has been taken back; Verify refuses it.
@@ -162,186 +172,4 @@ func (s *Setup) Close() {
 	for _, end := range s.closers {
 		end()
 	}
-}
-
-// builder collects the routes of the verifiers, and what is wrong with them.
-type builder struct {
-	cfg   *Config
-	setup *Setup
-	errs  []error
-
-	named, cookies, rest []auth.Route
-}
-
-// routes puts the narrow routes before the wide ones.
-func (b *builder) routes() []auth.Route {
-	return append(append(b.named, b.cookies...), b.rest...)
-}
-
-func (b *builder) build() {
-	for _, service := range []struct {
-		key   string
-		specs []string
-		max   int
-		add   func(string) error
-	}{
-		{"auth-jwt", b.cfg.JWT, 32, b.addJWT},
-		{"auth-sessions", b.cfg.Sessions, 1, b.addSessions},
-		{"auth-introspection", b.cfg.Introspection, 1, b.addIntrospection},
-		{"auth-hook", b.cfg.Hook, 1, b.addHook},
-	} {
-		if len(service.specs) > service.max {
-			b.errs = append(b.errs, fmt.Errorf("%s: at most %d can be given", service.key,
-				service.max))
-			continue
-		}
-		for _, text := range service.specs {
-			if err := service.add(text); err != nil {
-				b.errs = append(b.errs, fmt.Errorf("%s: %w", service.key, err))
-			}
-		}
-	}
-}
-
-// cached puts a cache in front of a verifier.
-func (b *builder) cached(v auth.Verifier) auth.Verifier {
-	cfg := auth.DefaultCache()
-	cfg.TTL = b.cfg.CacheTTL
-	if cfg.TTL <= 0 {
-		return v
-	}
-	c := auth.NewCache(v, cfg)
-	b.setup.caches = append(b.setup.caches, c)
-	return c
-}
-
-func (b *builder) addJWT(text string) error {
-	s := parseSpec(text, []string{
-		"issuer", "audience", "jwks", "key", "kid", "alg", "leeway", "user", "rooms", "claims",
-	}, nil)
-	if s.err() == nil && s.has("jwks") == s.has("key") {
-		s.fail("needs jwks=URL or key=@FILE, and not both")
-	}
-	if s.has("jwks") && !s.has("issuer") {
-		s.fail("published keys need an issuer")
-	}
-	s.file("key")
-	cfg := auth.JWTConfig{
-		Issuer: s.text("issuer", ""), Audience: s.list("audience"),
-		Leeway: s.duration("leeway", auth.DefaultLeeway), Fields: s.fields("sub"),
-	}
-	if err := s.err(); err != nil {
-		return err
-	}
-	var err error
-	if cfg.Keys, err = b.keys(s, cfg.Issuer); err != nil {
-		return err
-	}
-	v, err := auth.NewJWT(cfg)
-	if err != nil {
-		return err
-	}
-	route := auth.Route{Issuer: cfg.Issuer, Verifier: b.cached(v)}
-	if cfg.Issuer == "" {
-		b.rest = append(b.rest, route)
-	} else {
-		b.named = append(b.named, route)
-	}
-	return nil
-}
-
-// keys are those of a file, or those that an issuer publishes.
-func (b *builder) keys(s *spec, issuer string) (auth.Keys, error) {
-	if s.has("key") {
-		return auth.NewStaticKeys(auth.KeyConfig{
-			ID: s.text("kid", ""), Algorithm: s.text("alg", ""),
-			Source: auth.Secret(s.values["key"]),
-		})
-	}
-	cfg := auth.DefaultJWKS()
-	cfg.URL = s.values["jwks"]
-	if s.has("alg") {
-		cfg.Algorithms = s.list("alg")
-	}
-	if b.cfg.OnRefresh != nil {
-		cfg.OnRefresh = func(err error) { b.cfg.OnRefresh(issuer, err) }
-	}
-	k, err := auth.NewJWKS(cfg)
-	if err != nil {
-		return nil, err
-	}
-	b.setup.keys = append(b.setup.keys, k)
-	b.setup.closers = append(b.setup.closers, k.Close)
-	return k, nil
-}
-
-func (b *builder) addIntrospection(text string) error {
-	s := parseSpec(text, []string{
-		"url", "client-id", "client-secret", "issuer", "audience", "timeout", "calls", "user",
-		"rooms", "claims",
-	}, []string{"url"})
-	cfg := auth.IntrospectionConfig{
-		URL: s.text("url", ""), ClientID: s.text("client-id", ""),
-		ClientSecret: s.secret("client-secret"), Issuer: s.text("issuer", ""),
-		Audience: s.list("audience"), Fields: s.fields("sub"), Backend: s.backend(),
-	}
-	if err := s.err(); err != nil {
-		return err
-	}
-	v, err := auth.NewIntrospection(cfg)
-	if err != nil {
-		return err
-	}
-	b.setup.closers = append(b.setup.closers, v.Close)
-	b.rest = append(b.rest, auth.Route{Verifier: b.cached(v)})
-	return nil
-}
-
-var hookNames = []string{"url", "secret", "headers", "timeout", "calls"}
-
-// addHook adds a hook. What it says holds for one handshake, so it is not cached.
-func (b *builder) addHook(text string) error {
-	s := parseSpec(text, hookNames, []string{"url"})
-	cfg := auth.HookConfig{
-		URL: s.text("url", ""), Secret: s.secret("secret"), Headers: s.list("headers"),
-		Backend: s.backend(),
-	}
-	if err := s.err(); err != nil {
-		return err
-	}
-	v, err := auth.NewHook(cfg)
-	if err != nil {
-		return err
-	}
-	b.setup.asksHook, b.setup.headers = true, cfg.Headers
-	b.setup.closers = append(b.setup.closers, v.Close)
-	b.rest = append(b.rest, auth.Route{Verifier: v})
-	return nil
-}
-
-// addSessions adds the sessions of an application. They are not cached: who logs out is out.
-func (b *builder) addSessions(text string) error {
-	s := parseSpec(text, []string{
-		"addr", "prefix", "username", "password", "db", "tls", "timeout", "calls", "user", "rooms",
-		"claims",
-	}, nil)
-	cfg := sessions.DefaultConfig()
-	cfg.Address = s.text("addr", cfg.Address)
-	cfg.Prefix = s.text("prefix", cfg.Prefix)
-	cfg.Username, cfg.Password = s.text("username", ""), s.secret("password")
-	cfg.Database = s.count("db", 0)
-	cfg.Fields, cfg.Backend = s.fields(cfg.Fields.User), s.backend()
-	if s.is("tls") {
-		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	if err := s.err(); err != nil {
-		return err
-	}
-	v, err := sessions.New(cfg)
-	if err != nil {
-		return err
-	}
-	b.setup.closers = append(b.setup.closers, v.Close)
-	b.cookies = append(b.cookies, auth.Route{Kind: auth.KindCookie, Verifier: v})
-	return nil
 }

@@ -180,7 +180,8 @@ func TestServices(t *testing.T) {
 	if stats := s.CacheStats(); stats.Hits < 4 || stats.Entries != 2 {
 		t.Errorf("%+v", stats)
 	}
-	if err := s.Revocations().RevokeUser("of-jwt", time.Now().Add(time.Hour)); err != nil {
+	now := time.Now()
+	if err := s.Revocations().RevokeUser("us", "of-jwt", now, now.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if got := verify(sign("us")); got != "auth: revoked" {

@@ -11,6 +11,15 @@ import (
 	"sluice/gateway/auth"
 )
 
+const (
+	// queueMax is how many credentials may wait for a service.
+	queueMax = 1024
+	// prefixBytesMax bounds what precedes the names of users.
+	prefixBytesMax = 32
+	// maxLeeway bounds how wrong the clock of an issuer may be.
+	maxLeeway = time.Hour
+)
+
 // spec is what one setting says of a verifier: "name=value,name=value". A value that is a list has
 // its items separated by "+"; no value can have a comma in it.
 type spec struct {
@@ -105,9 +114,53 @@ func (s *spec) is(name string) bool {
 
 // fields are the names of the members that make an identity.
 func (s *spec) fields(user string) auth.Fields {
-	return auth.Fields{
-		User: s.text("user", user), Rooms: s.text("rooms", ""), Copied: s.list("claims"),
+	f := auth.Fields{User: s.text("user", user), Copied: s.list("claims")}
+	f.Rooms, f.RoomsOptional = s.rooms()
+	return f
+}
+
+// rooms is the member with the rooms; with a question mark behind it, it may be missing.
+func (s *spec) rooms() (member string, optional bool) {
+	member, optional = strings.CutSuffix(s.text("rooms", ""), "?")
+	if optional && member == "" {
+		s.fail("rooms=? has no name before the question mark")
 	}
+	return member, optional
+}
+
+// realm names the users of a verifier: by its issuer, or by word if it takes those of any. prefix
+// is the name of the value that precedes the names of users.
+func (s *spec) realm(word, issuer, prefix string) *auth.Realm {
+	r := &auth.Realm{Issuer: issuer, Prefix: s.text(prefix, "")}
+	if issuer == "" {
+		r.Issuer, r.Claimed = word, true
+	}
+	if len(r.Prefix) > prefixBytesMax || r.Prefix != "" && !auth.IsUser(r.Prefix) ||
+		strings.Contains(r.Prefix, " ") {
+		s.fail("%s must be at most %d printable characters without a space", prefix,
+			prefixBytesMax)
+	}
+	first, _, _ := strings.Cut(s.text("issuer", ""), ":")
+	switch first {
+	case auth.IssuerJWT, auth.IssuerIntrospection, auth.IssuerHook, auth.IssuerSessions,
+		auth.IssuerCertificate, auth.AnyIssuer:
+		s.fail("issuer cannot be %q, which means something else here", first)
+	}
+	r.Service = word != auth.IssuerJWT
+	return r
+}
+
+// service bounds what waits for a service. Unless the spec says otherwise, a credential may wait as
+// long as a call may take: so one whose turn is next can wait for the slowest call before it.
+func (s *spec) service(name string, b auth.BackendConfig) *Service {
+	of := &Service{
+		Name: name, CallsMax: b.CallsMax, QueueMax: s.count("queue", queueMax),
+		WaitMax: s.duration("wait", b.Timeout),
+	}
+	if of.QueueMax <= 0 || of.WaitMax <= 0 {
+		s.fail("wait and queue must be positive")
+	}
+	return of
 }
 
 // backend are the bounds of a remote service.
