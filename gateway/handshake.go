@@ -177,13 +177,14 @@ func (s *session) handshakeTimeout() {
 	s.conn.Close(nil)
 }
 
-// pathUser is the user that a path names. With authentication it is only compared with who the peer
-// proves to be, so it may be anything or empty.
+// pathUser is the user that a path names. With authentication it is only compared with the user of
+// the credential: it may be any that a credential can have, or empty.
 func (s *session) pathUser(raw string) (user string, ok bool) {
-	if s.lane.g.authority != nil {
-		return unescape(raw, auth.UserBytesMax)
+	if s.lane.g.authority == nil {
+		return name(raw)
 	}
-	return name(raw)
+	user, ok = unescape(raw, auth.UserBytesMax)
+	return user, ok && (user == "" || auth.IsUser(user))
 }
 
 // roomOf is the room that a chat request names.

@@ -84,6 +84,10 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 	case !ok && !a.setup.Anonymous():
 		s.deny(auth.Refuse(auth.ReasonMissing), claimant{})
 		return
+	case !ok && !s.mayBePage(r):
+		// The hook may go by what a browser adds: cookies, passwords, the address it comes from.
+		s.refuseOrigin(claimant{})
+		return
 	case !ok:
 		c.Request = asked
 	}

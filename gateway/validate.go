@@ -62,7 +62,7 @@ func (v *validator) origins(c *Config) {
 	}
 	authentication := c.auth()
 	v.check(list.Len() > 0 || !authentication.Ambient(), "Origins",
-		"cookies are sent by every page: list the origins that may use them")
+		"browsers send cookies and passwords for every page: list the origins that may use them")
 }
 
 func (v *validator) tls(c *Config) {

@@ -10,8 +10,6 @@ import (
 	"context"
 	"slices"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Bounds of an identity. Whatever exceeds one is refused, never cut.
@@ -29,7 +27,7 @@ const issuerBytesMax = 1 << 10
 // Identity is who a peer is, as long as it lasts. Its slice and map are shared with caches and must
 // not be changed.
 type Identity struct {
-	// User is never empty and has no control characters.
+	// User is never empty; IsUser says what it may be.
 	User string
 	// Issuer is who vouched for the user: an issuer that the configuration names, or what the
 	// realm of the verifier calls it. Two users are the same one only if their issuers are.
@@ -69,22 +67,6 @@ func (id *Identity) check() bool {
 		ok = ok && len(name) <= ClaimBytesMax && len(value) <= ClaimBytesMax
 	}
 	return ok
-}
-
-// IsUser reports whether s can be the user of an Identity.
-func IsUser(s string) bool { return isName(s, UserBytesMax) }
-
-// isName reports whether s can name somebody in logs and protocols.
-func isName(s string, bytesMax int) bool {
-	if s == "" || len(s) > bytesMax || !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if !unicode.IsGraphic(r) {
-			return false
-		}
-	}
-	return true
 }
 
 // Verifier says whose credential it is. Verify may block for as long as the timeout of the services

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
 	"net/url"
@@ -328,8 +329,16 @@ func TestSelfSignedIsForThisHost(t *testing.T) {
 func TestUserOf(t *testing.T) {
 	full := &x509.Certificate{
 		URIs:     []*url.URL{{Scheme: "spiffe", Host: "test", Path: "/alice"}},
-		DNSNames: []string{"alice.test", "b.test"},
+		DNSNames: []string{"alice.test"},
 		Subject:  pkix.Name{CommonName: "Alice"},
+	}
+	commonName := pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "Alice"}
+	two := &x509.Certificate{
+		URIs:     append(full.URIs, full.URIs[0]),
+		DNSNames: []string{"alice.test", "b.test"},
+		Subject: pkix.Name{
+			CommonName: "Alice", Names: []pkix.AttributeTypeAndValue{commonName, commonName},
+		},
 	}
 	for _, c := range []struct {
 		name string
@@ -342,6 +351,9 @@ func TestUserOf(t *testing.T) {
 		{"cn", full, IdentityCommonName, "Alice"},
 		{"no_uri", &x509.Certificate{}, IdentityURI, ""},
 		{"no_dns", &x509.Certificate{}, IdentityDNS, ""},
+		{"two_uris", two, IdentityURI, ""},
+		{"two_dns_names", two, IdentityDNS, ""},
+		{"two_common_names", two, IdentityCommonName, ""},
 		{"unknown_part", full, "email", ""},
 	} {
 		if got := UserOf(c.cert, c.from); got != c.want {

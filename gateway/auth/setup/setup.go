@@ -38,7 +38,7 @@ func (c *Config) Enabled() bool {
 }
 
 // Ambient reports whether browsers may prove who their user is without the page's doing: by a
-// cookie that is a credential, or that a hook gets to see.
+// cookie that is a credential, or by a cookie or password that a hook gets to see.
 func (c *Config) Ambient() bool {
 	if !c.Enabled() {
 		return false
@@ -50,7 +50,7 @@ func (c *Config) Ambient() bool {
 	sees := func(text string) bool {
 		headers := parseSpec(text, hookNames, nil).list("headers")
 		return slices.ContainsFunc(headers, func(h string) bool {
-			return strings.EqualFold(h, "Cookie")
+			return strings.EqualFold(h, "Cookie") || strings.EqualFold(h, "Authorization")
 		})
 	}
 	return slices.ContainsFunc(c.Sources, cookie) || slices.ContainsFunc(c.Hook, sees)

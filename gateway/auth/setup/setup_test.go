@@ -115,6 +115,7 @@ func TestAmbient(t *testing.T) {
 		"cookie_but_off":    {Config{Sources: []string{"cookie:a"}}, false},
 		"header":            {Config{Sources: header, JWT: []string{"x"}}, false},
 		"H17_hook_cookie":   {hook("X-A+cookie"), true},
+		"H17_hook_password": {hook("AUTHORIZATION"), true},
 		"hook_other_header": {hook("X-Cookie"), false},
 	} {
 		if got := r.cfg.Ambient(); got != r.want {
