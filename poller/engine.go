@@ -68,4 +68,5 @@ const (
 	flagFin                           // FIN follows the queue; no more writes
 	flagClosing                       // stands in loop.closing, or is closed
 	flagClosed                        // the descriptor is closed
+	flagBroken                        // a write has failed; what has arrived before is being read
 )

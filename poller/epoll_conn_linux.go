@@ -1,7 +1,6 @@
 package poller
 
 import (
-	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -69,7 +68,11 @@ func (c *epollConn) interest() unix.EpollEvent {
 
 func (c *epollConn) updateInterest() {
 	ev := c.interest()
-	if err := unix.EpollCtl(c.loop.epfd, unix.EPOLL_CTL_MOD, int(c.fd), &ev); err != nil {
+	err := unix.EpollCtl(c.loop.epfd, unix.EPOLL_CTL_MOD, int(c.fd), &ev)
+	if err == unix.ENOENT { // it broke while it was paused
+		err = unix.EpollCtl(c.loop.epfd, unix.EPOLL_CTL_ADD, int(c.fd), &ev)
+	}
+	if err != nil {
 		c.Close(err)
 	}
 }
@@ -81,7 +84,7 @@ func (l *loop) read(c *epollConn, events uint32) {
 	}
 	if c.flags&flagPaused != 0 {
 		if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-			c.Close(socketError(int(c.fd)))
+			l.breakPaused(c)
 		}
 		return
 	}
@@ -95,10 +98,33 @@ func (l *loop) read(c *epollConn, events uint32) {
 		l.leave()
 		l.flush(c)
 	case errno == 0:
-		c.Close(io.EOF)
+		c.Close(endOfInput(c.flags))
 	case errno != unix.EAGAIN && errno != unix.EINTR:
 		c.Close(errno)
 	}
+}
+
+// breakPaused serves a paused connection that has broken. Bytes that came before wait for Resume;
+// epoll would report the break until then, so it is told to forget c. A blocked connection has
+// nothing to wait for: what it is paused for may be that it drains.
+func (l *loop) breakPaused(c *epollConn) {
+	input, err := peekEnd(int(c.fd), c.flags)
+	if input && c.flags&flagBlocked == 0 {
+		err = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, int(c.fd), nil)
+	} else if input {
+		err = socketError(int(c.fd))
+	}
+	if err != nil {
+		c.Close(err)
+	}
+}
+
+// writeFailed notes that nothing can be sent any more. What the peer has sent before is read to its
+// end, which shutdown makes sure that there is; then c is closed.
+func (l *loop) writeFailed(c *epollConn) {
+	c.flags |= flagFin | flagBroken
+	l.dropQueue(c)
+	unix.Shutdown(int(c.fd), unix.SHUT_RDWR)
 }
 
 // socketError takes the pending error of a descriptor that hung up.
@@ -106,7 +132,7 @@ func socketError(fd int) error {
 	if e, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && e != 0 {
 		return unix.Errno(e)
 	}
-	return io.EOF
+	return unix.ECONNRESET
 }
 
 // flush sends what c has queued, unless the kernel is known to take nothing.
@@ -115,7 +141,7 @@ func (l *loop) flush(c *epollConn) {
 		return
 	}
 	if err := l.send(c); err != nil {
-		c.Close(err)
+		l.writeFailed(c)
 		return
 	}
 	if c.q == nil {
@@ -129,11 +155,11 @@ func (l *loop) flush(c *epollConn) {
 
 // unblock goes on sending when the kernel takes bytes again.
 func (l *loop) unblock(c *epollConn) {
-	if c.flags&flagClosing != 0 || c.flags&flagBlocked == 0 {
+	if c.flags&(flagClosing|flagBroken) != 0 || c.flags&flagBlocked == 0 {
 		return
 	}
 	if err := l.send(c); err != nil {
-		c.Close(err)
+		l.writeFailed(c)
 		return
 	}
 	if c.q != nil {
@@ -290,7 +316,7 @@ func (l *loop) writeThrough(c *epollConn, p []byte) (rest []byte) {
 	}
 	n, _, errno := l.sendOnce(c, p)
 	if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
-		c.Close(errno)
+		l.writeFailed(c)
 		return nil
 	}
 	mine := max(n-queued, 0)
@@ -311,7 +337,7 @@ func (c *epollConn) Flush() {
 		return
 	}
 	if err := c.loop.send(c); err != nil {
-		c.Close(err)
+		c.loop.writeFailed(c)
 	} else {
 		c.finish()
 	}

@@ -108,7 +108,7 @@ func (c *netpollConn) Flush() {
 		return
 	}
 	if err := c.loop.send(c); err != nil {
-		c.Close(err)
+		c.loop.writeFailed(c)
 	} else {
 		c.finish()
 	}

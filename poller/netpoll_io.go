@@ -2,11 +2,7 @@
 
 package poller
 
-import (
-	"io"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // handle serves a connection that is ready for something.
 func (l *netpollLoop) handle(c *netpollConn) {
@@ -47,7 +43,7 @@ func (l *netpollLoop) read(c *netpollConn) {
 		l.current = nil
 		l.flush(c)
 	case err == nil:
-		c.Close(io.EOF)
+		c.Close(endOfInput(c.flags))
 	case err == unix.EAGAIN:
 		c.ready &^= readable
 	case err != unix.EINTR:
@@ -61,7 +57,7 @@ func (l *netpollLoop) flush(c *netpollConn) {
 		return
 	}
 	if err := l.send(c); err != nil {
-		c.Close(err)
+		l.writeFailed(c)
 		return
 	}
 	if c.q == nil {
@@ -75,11 +71,11 @@ func (l *netpollLoop) flush(c *netpollConn) {
 
 // unblock goes on sending when the kernel takes bytes again.
 func (l *netpollLoop) unblock(c *netpollConn) {
-	if c.flags&flagClosing != 0 || c.flags&flagBlocked == 0 {
+	if c.flags&(flagClosing|flagBroken) != 0 || c.flags&flagBlocked == 0 {
 		return
 	}
 	if err := l.send(c); err != nil {
-		c.Close(err)
+		l.writeFailed(c)
 		return
 	}
 	if c.q != nil {
@@ -90,6 +86,16 @@ func (l *netpollLoop) unblock(c *netpollConn) {
 	c.finish()
 	l.callBack(c, Handler.OnDrained)
 	l.flush(c)
+}
+
+// writeFailed notes that nothing can be sent any more. What the peer has sent before is read to its
+// end, which shutdown makes sure that there is; then c is closed.
+func (l *netpollLoop) writeFailed(c *netpollConn) {
+	c.flags |= flagFin | flagBroken
+	l.dropQueue(c)
+	unix.Shutdown(int(c.fd), unix.SHUT_RDWR)
+	c.ready |= readable
+	l.watch(c)
 }
 
 // send writes what is queued until the kernel takes no more or the queue is empty, which it then

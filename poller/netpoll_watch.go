@@ -4,7 +4,6 @@ package poller
 
 import (
 	"errors"
-	"io"
 	"runtime"
 	"time"
 
@@ -212,7 +211,7 @@ func (c *netpollConn) pollFd() unix.PollFd {
 func (l *netpollLoop) swept(c *netpollConn, revents int16) {
 	if c.flags&flagPaused != 0 && revents&(unix.POLLERR|unix.POLLHUP) != 0 {
 		if _, err := unix.Getpeername(int(c.fd)); err != nil {
-			c.Close(c.endReason())
+			c.breakPaused()
 			return
 		}
 	}
@@ -225,14 +224,15 @@ func (l *netpollLoop) swept(c *netpollConn, revents int16) {
 	}
 }
 
-// endReason is why a connection without a peer has ended.
-func (c *netpollConn) endReason() error {
-	e, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR)
+// breakPaused serves a paused connection that has broken. Bytes that came before wait for Resume. A
+// blocked connection has nothing to wait for: what it is paused for may be that it drains.
+func (c *netpollConn) breakPaused() {
+	input, err := peekEnd(int(c.fd), c.flags)
 	switch {
-	case err == nil && e != 0:
-		return unix.Errno(e)
-	case c.flags&flagFin != 0:
-		return io.EOF // both have sent FIN
+	case input && c.flags&flagBlocked == 0:
+		return
+	case input:
+		err = unix.ECONNRESET
 	}
-	return unix.ECONNRESET
+	c.Close(err)
 }

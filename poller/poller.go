@@ -125,7 +125,8 @@ type Handler interface {
 	// OnTimer says that the deadline of the last SetTimer has passed. The timer is then unset.
 	OnTimer()
 	// OnClose is the end: the descriptor is closed, nothing queued will be sent. err says why,
-	// io.EOF if the peer closed (a half-close counts as a close).
+	// io.EOF if the peer closed (a half-close counts as a close). A write that fails does not end
+	// the connection before OnData has got what had arrived by then.
 	OnClose(err error)
 }
 
@@ -151,8 +152,9 @@ type Conn interface {
 
 	// Pause stops OnData; Resume allows it again. Both are idempotent. What the peer of a paused
 	// connection sends stays in the kernel, and when that is full TCP stops the peer: the engine
-	// holds nothing. A peer that half-closes is noticed after Resume and what it has sent before;
-	// one that resets the connection ends it within three TimerTicks, paused or not.
+	// holds nothing. The end waits behind what was sent before it, for Resume. Only if there is
+	// nothing of that, or the connection is blocked, a reset ends a paused connection, within three
+	// TimerTicks.
 	Pause()
 	Resume()
 

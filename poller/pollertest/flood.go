@@ -315,34 +315,47 @@ func floodFINBlocked(b *bed) {
 
 func floodReset(b *bed) {
 	blocked := make(chan struct{}, 1)
+	block := func(p *probe) {
+		p.do(func() { p.Write(make([]byte, 4<<20)) })
+		await(b, "OnBlocked", blocked)
+	}
 	rows := []struct {
 		name string
 		act  func(c *client, p *probe)
+		got  string // waits for Resume
+		fin  bool
 	}{
-		{"idle", func(*client, *probe) {}},
-		{"with data", func(c *client, _ *probe) { c.send("data") }},
-		{"full", func(c *client, _ *probe) { c.press(make([]byte, 8<<20)) }},
-		{"after FIN", func(c *client, _ *probe) { c.send("data"); c.CloseWrite() }},
-		{"blocked", func(c *client, p *probe) {
-			p.do(func() { p.Write(make([]byte, 4<<20)) })
-			await(b, "OnBlocked", blocked)
-		}},
-		{"blocked, after FIN", func(c *client, p *probe) {
-			p.do(func() { p.Write(make([]byte, 4<<20)) })
-			await(b, "OnBlocked", blocked)
-			c.CloseWrite()
-		}},
+		{"idle", func(*client, *probe) {}, "", false},
+		{"with data", func(c *client, _ *probe) { c.send("data") }, "data", false},
+		{"after FIN", func(c *client, _ *probe) { c.send("data"); c.CloseWrite() }, "data", true},
+		{"blocked", func(_ *client, p *probe) { block(p) }, "", false},
+		{"blocked, with data", func(c *client, p *probe) { c.send("data"); block(p) }, "", false},
+		{"blocked, after FIN", func(c *client, p *probe) { block(p); c.CloseWrite() }, "", true},
 	}
-	b.start(tight, script{blocked: func(*probe) { blocked <- struct{}{} }})
+	b.start(tight, script{
+		blocked: func(*probe) { blocked <- struct{}{} },
+		data:    func(p *probe, q []byte) { p.got = append(p.got, q...) },
+	})
 	for _, r := range rows {
-		for range 3 {
-			c, p := b.pressing()
+		for range 5 {
+			c, p := b.connect()
 			p.do(p.Pause)
 			r.act(c, p)
 			p.do(func() {})
 			c.reset()
-			if err := p.reason(); !isHangUp(err) {
-				b.Errorf("%s: closed for %v", r.name, err)
+			if r.got != "" {
+				b.tick(p, 3)
+				if len(p.ended) != 0 {
+					b.Errorf("%s: closed before Resume", r.name)
+				}
+				p.do(p.Resume)
+			}
+			err := p.reason()
+			if err == io.EOF && r.fin {
+				err = syscall.ECONNRESET // a reader may see either end
+			}
+			if !isHangUp(err) || string(p.got) != r.got {
+				b.Errorf("%s: got %q, closed for %v", r.name, p.got, err)
 			}
 		}
 	}

@@ -15,6 +15,7 @@ var readTests = []contractTest{
 	{"read/all_before_EOF", readBeforeEOF},
 	{"read/echo_of_all_sizes", readSizes},
 	{"read/bulk_echo", readBulkEcho},
+	{"read/all_before_a_failed_write", readBeforeFailedWrite},
 }
 
 // random returns n bytes that do not repeat.
@@ -165,6 +166,39 @@ func pauseEOF(b *bed) {
 		p.do(p.Resume)
 		if err := p.reason(); err != io.EOF || string(p.got) != "last words" {
 			b.Fatalf("got %q, closed for %v", p.got, err)
+		}
+	}
+}
+
+// readBeforeFailedWrite answers a peer that has sent all and closed: a reset meets the answers, but
+// what the peer has sent before its FIN has arrived, and the handler must get it, also if it
+// pauses in the middle.
+func readBeforeFailedWrite(b *bed) {
+	want := random(60_000)
+	cfg := poller.Config{Loops: 1, ReadBufferBytes: 1 << 10}
+	b.start(cfg, script{data: func(p *probe, q []byte) {
+		switch p.got = append(p.got, q...); len(p.got) >> 10 % 3 {
+		case 0:
+			p.Write(q[:1])
+		case 1:
+			p.Write(q[:1])
+			p.Flush()
+		default:
+			p.Pause()
+			p.Loop().Post(runFunc(p.Resume))
+		}
+	}})
+	for range 20 {
+		c, p := b.connect()
+		p.do(p.Pause)
+		c.send(string(want))
+		c.Close()
+		p.do(p.Resume)
+		if err := p.reason(); err != io.EOF && !isHangUp(err) {
+			b.Errorf("closed for %v", err)
+		}
+		if !bytes.Equal(p.got, want) {
+			b.Errorf("got %d bytes of %d", len(p.got), len(want))
 		}
 	}
 }
