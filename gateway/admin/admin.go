@@ -17,6 +17,7 @@
 package admin
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -25,6 +26,7 @@ import (
 	"net/http/pprof"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"sluice/gateway/local"
 )
@@ -32,8 +34,12 @@ import (
 // Config configures the admin listener. Functions and handlers are called from any goroutine, and
 // from several at once; functions must not block.
 type Config struct {
-	// Addr is where to listen, as host:port; port 0 means any.
+	// Addr is where to listen, as host:port, where port 0 means any, or as unix:PATH, a unix socket
+	// that the owner and the group of the process may use. A socket that nobody listens on is
+	// replaced; Close removes it.
 	Addr string
+	// TLS makes clients connect by https; nil means http.
+	TLS *tls.Config
 	// Live says what is wrong with the process, nil if nothing is; required.
 	Live func() error
 	// Ready returns the checks that must pass for the gateway to be ready; required.
@@ -52,6 +58,9 @@ type Config struct {
 	// means that it must come from loopback.
 	Revoke func(Revocation) (Revoked, error)
 	Token  string
+	// Denied is told of a request that was refused for its token, or for having none, and from
+	// whom. It may be nil.
+	Denied func(caller string)
 	// Pprof serves /debug/pprof/.
 	Pprof bool
 	// Logger receives what goes wrong with requests; nil means slog.Default().
@@ -67,19 +76,36 @@ type Check struct {
 // handler routes the requests that the guard lets through.
 type handler struct {
 	cfg   Config
-	local bool // the listener is on loopback
+	local bool // only this host reaches the listener
+	tries *denials
+
+	denied, limited atomic.Uint64
+}
+
+func newHandler(cfg Config, bound net.Addr) *handler {
+	return &handler{cfg: cfg, local: isLocal(bound), tries: newDenials()}
+}
+
+// isLocal reports whether only this host reaches a listener. Over a unix socket those do who may
+// open its file.
+func isLocal(bound net.Addr) bool {
+	switch addr := bound.(type) {
+	case *net.TCPAddr:
+		return addr.IP.IsLoopback()
+	case *net.UnixAddr:
+		return true
+	}
+	return false
 }
 
 // New returns the handler of an admin listener that is bound to an address. Every request is
 // answered within the guard that the package comment describes.
 func New(cfg Config, bound net.Addr) http.Handler {
-	addr, ok := bound.(*net.TCPAddr)
-	local := ok && addr.IP.IsLoopback()
-	return newGuard(&handler{cfg, local}, cfg, bound)
+	return newGuard(newHandler(cfg, bound), cfg, bound)
 }
 
-// ServeHTTP implements http.Handler. It compares paths as they are: nothing is cleaned or
-// redirected, so no spelling of a path gets around a route.
+// ServeHTTP implements http.Handler. The guard lets only paths through that have one spelling, so
+// none gets around a route, here or in a proxy in front.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == "/livez" || path == "/healthz":

@@ -121,6 +121,43 @@ func draining(c *Config) {
 
 func profiled(c *Config) { c.Pprof = true }
 
+// TestI04_one_spelling: what the guard sees is what is routed, and what a proxy in front has seen.
+func TestI04_one_spelling(t *testing.T) {
+	cfg := config()
+	cfg.Pprof = true
+	cfg.Revoke = func(Revocation) (Revoked, error) {
+		t.Error("revoked")
+		return Revoked{}, nil
+	}
+	everything := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("the page gets %q", r.URL.Path)
+	})
+	cfg.Page = everything
+	h := New(cfg, loopback)
+	for _, target := range []string{
+		"/auth%2frevoke", "/auth%2Frevoke", "/%61uth/revoke", "/auth/revok%65", "/./auth/revoke",
+		"/auth/./revoke", "/x/../auth/revoke", "//auth/revoke", "/auth//revoke", "/auth/revoke/..",
+		"/auth%5crevoke", "/auth\\revoke", "/auth;x/revoke", "/auth/revoke%00", "/%2e%2e/livez",
+		"/livez%20", "/%", "/%zz", "/metrics%3f", "/debug%2fpprof/heap", "/debug/pprof%2fheap",
+		"/debug/pprof/%2e", "/é", "/%c3%a9", "//", "/.", "/..", "/.hidden", "/demo.json/.",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			r := httptest.NewRequest(method, "/", strings.NewReader(`{"user":"ann"}`))
+			u, err := url.ParseRequestURI(target)
+			if err != nil {
+				continue // net/http answers 400
+			}
+			r.URL, r.Host = u, "localhost"
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != http.StatusNotFound && w.Code != http.StatusMethodNotAllowed {
+				t.Errorf("%s %s: %d %s", method, target, w.Code, w.Body)
+			}
+		}
+	}
+}
+
 // TestI04_double_slash follows the page's redirects: no spelling may lead to the profiles.
 func TestI04_double_slash(t *testing.T) {
 	h := New(config(), loopback)

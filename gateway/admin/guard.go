@@ -3,6 +3,7 @@ package admin
 import (
 	"net"
 	"net/http"
+	"strings"
 
 	"sluice/gateway/local"
 )
@@ -17,11 +18,14 @@ type guard struct {
 
 func newGuard(next http.Handler, cfg Config, bound net.Addr) *guard {
 	g := &guard{next: next, webSocketURL: cfg.WebSocketURL}
-	addr, ok := bound.(*net.TCPAddr)
-	if !ok || !addr.IP.IsLoopback() {
-		return g
+	switch {
+	case !isLocal(bound):
+	case bound.Network() == "unix":
+		// No browser gets here, but a proxy may pass on what a browser asks it for.
+		g.hosts = local.NewHosts()
+	default:
+		g.hosts = local.NewHosts(cfg.Addr, bound.String())
 	}
-	g.hosts = local.NewHosts(cfg.Addr, bound.String())
 	return g
 }
 
@@ -35,9 +39,20 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.URL.Path != revokePath:
 		w.Header().Set("Allow", "GET, HEAD")
 		writeText(w, http.StatusMethodNotAllowed, "only GET and HEAD\n")
+	case !isPlain(r):
+		writeText(w, http.StatusNotFound, "no such path\n")
 	default:
 		g.next.ServeHTTP(w, r)
 	}
+}
+
+// isPlain reports whether the path of a request is spelled as it is routed: without escapes, empty
+// segments and dots that a proxy in front, or a router behind, may read differently (faults I04).
+func isPlain(r *http.Request) bool {
+	path := r.URL.Path
+	return r.URL.EscapedPath() == path && strings.HasPrefix(path, "/") &&
+		!strings.Contains(path, "//") && !strings.Contains(path, "/.") &&
+		!strings.ContainsAny(path, "\\;")
 }
 
 // setHeaders lets a page load what comes from here and connect to the gateway, and nothing else.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -72,28 +73,56 @@ func (r *Revoked) body() revoked {
 	return revoked{r.Closed, r.Until.Add(time.Second - 1).UTC().Format(time.RFC3339)}
 }
 
-// mayChange reports whether a request may change something: it has the token of the operators, or
+// mayChange returns 200 if a request may change something: it has the token of the operators, or
 // there is none and it comes from this host. A page of a browser cannot send JSON to another site
 // without asking first, which is never answered, so none can make its visitor's browser do it.
-func (h *handler) mayChange(r *http.Request) bool {
+//
+// Past its guesses a peer gets 429 whatever it shows. Others are not affected.
+func (h *handler) mayChange(r *http.Request) (status int) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" {
-		return false
+		return http.StatusForbidden
 	}
 	if h.cfg.Token == "" {
-		return h.local
+		if h.local {
+			return http.StatusOK
+		}
+		return http.StatusForbidden
+	}
+	peer, _ := h.peer(r)
+	if !h.tries.try(peer, time.Now()) {
+		h.limited.Add(1)
+		return http.StatusTooManyRequests
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	given, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(h.cfg.Token))
-	return ok && subtle.ConstantTimeCompare(given[:], want[:]) == 1
+	if !ok || subtle.ConstantTimeCompare(given[:], want[:]) != 1 {
+		h.denied.Add(1)
+		if h.cfg.Denied != nil {
+			_, name := h.peer(r)
+			h.cfg.Denied(name)
+		}
+		return http.StatusForbidden
+	}
+	h.tries.right(peer, time.Now())
+	return http.StatusOK
+}
+
+// peer says whose a request is: by address for the limits, and in full for the record.
+func (h *handler) peer(r *http.Request) (peer, name string) {
+	if c := connOf(r.Context()); c != nil {
+		return c.peer, c.name
+	}
+	return r.RemoteAddr, r.RemoteAddr
 }
 
 // caller is who asks for a change: where it comes from, and what it has shown.
 func (h *handler) caller(r *http.Request) string {
+	_, name := h.peer(r)
 	if h.cfg.Token == "" {
-		return r.RemoteAddr
+		return name
 	}
-	return r.RemoteAddr + " with the admin token"
+	return name + " with the admin token"
 }
 
 // revoke takes back a user or a token.
@@ -103,9 +132,14 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusMethodNotAllowed, "only POST\n")
 		return
 	}
-	if !h.mayChange(r) {
-		writeText(w, http.StatusForbidden, "this takes application/json, and the admin token or a "+
-			"listener on loopback\n")
+	switch h.mayChange(r) {
+	case http.StatusForbidden:
+		writeText(w, http.StatusForbidden, "this takes application/json, and the admin token or "+
+			"a listener that only this host reaches\n")
+		return
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", strconv.Itoa(int(denialEvery.Seconds())))
+		writeText(w, http.StatusTooManyRequests, "too many wrong tokens\n")
 		return
 	}
 	var body revocation

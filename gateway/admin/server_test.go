@@ -90,50 +90,6 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-func TestConnsAreBounded(t *testing.T) {
-	s := start(t, config())
-	var conns []net.Conn
-	open := func() net.Conn {
-		c, err := net.Dial("tcp", s.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, c)
-		return c
-	}
-	defer func() {
-		for _, c := range conns {
-			c.Close()
-		}
-	}()
-	for range connsMax {
-		c := open()
-		io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		if status, _ := answer(t, c); status != http.StatusOK {
-			t.Fatalf("status %d", status)
-		}
-	}
-	surplus := open()
-	io.WriteString(surplus, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	if _, err := surplus.Read(make([]byte, 1)); err == nil {
-		t.Fatal("one connection too many is served")
-	}
-	// The next one is let in once the server has seen that another one has gone.
-	conns[0].Close()
-	deadline, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for {
-		c := open()
-		io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		if _, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {
-			return
-		}
-		if deadline.Err() != nil {
-			t.Fatal("nobody is let in any more")
-		}
-	}
-}
-
 // blocking is a config whose /metrics does not answer until released.
 func blocking() (cfg Config, entered, release chan struct{}) {
 	entered, release = make(chan struct{}), make(chan struct{})
