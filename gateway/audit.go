@@ -77,7 +77,7 @@ type claimant struct {
 
 // claimant is whom the credential of a verification that is over names.
 func (v *verification) claimant() claimant {
-	if v.err == nil {
+	if v.id.User != "" { // also if it was revoked since
 		return claimant{&v.id, true}
 	}
 	return claimant{&v.claimed, false}

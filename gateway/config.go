@@ -36,13 +36,17 @@ const (
 // Config is the whole configuration of a gateway. DefaultConfig has every default; Validate says
 // what is wrong. Fields marked "hot" may change on reload, the others need a restart.
 type Config struct {
-	// Listen is the address of the WebSocket listener; Admin that of the admin listener, empty
-	// for none.
+	// Listen is the address of the WebSocket listener; Admin that of the admin listener, or
+	// "unix:PATH" for a unix socket; empty for none.
 	Listen string
 	Admin  string
-	// AdminTokenFile holds the token that the admin listener wants for what changes something;
-	// without one only loopback may do that.
+	// AdminTokenFile holds the token, of at least 16 bytes, that the admin listener wants for what
+	// changes something; without one only this host may do that, by loopback or a unix socket.
 	AdminTokenFile string
+	// AdminTLSCert and AdminTLSKey are PEM files of a certificate chain and its key for the admin
+	// listener; empty for plain HTTP. They are loaded again when they change, and on reload.
+	AdminTLSCert string
+	AdminTLSKey  string
 	// Engine is "epoll", "netpoll" or "auto" (epoll on Linux, netpoll elsewhere).
 	Engine string
 	// Loops is the number of event loops, Workers that of pool workers; 0 means one loop per

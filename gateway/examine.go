@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/admin"
 	"sluice/gateway/audit"
 	"sluice/gateway/auth"
 	"sluice/gateway/auth/setup"
@@ -35,6 +36,12 @@ func (c *Config) Authenticated() bool {
 // asksCertificates reports whether a client may prove who its user is by a certificate.
 func (c *Config) asksCertificates() bool {
 	return c.Encrypted() && c.TLSClientAuth != string(tlsio.ClientAuthNone)
+}
+
+// adminIsOpen reports whether others than this machine reach the admin listener.
+func (c *Config) adminIsOpen() bool {
+	_, unix := admin.SocketPath(c.Admin)
+	return c.Admin != "" && !unix && !local.Listens(c.Admin)
 }
 
 // Warnings lists what a valid configuration does that an operator may not want, in sentences. It
@@ -72,14 +79,25 @@ func (c *Config) Warnings() (list []string) {
 		warn(true, fmt.Sprintf("users of several verifiers may have the same name in chat, as "+
 			"they share the prefix %q: give each verifier its own prefix", prefix))
 	}
+	warn(c.AdminTokenFile != "" && c.AdminTLSCert == "" && c.adminIsOpen(), "the admin token "+
+		"comes in plain text: the admin listener is on a network and has no TLS")
 	warn(c.TLSSelfSigned, "nobody trusts the self-signed certificate; it is for trying out")
 	return list
+}
+
+// expiresSoon warns of a certificate that is about to expire.
+func expiresSoon(whose string, expiry time.Time) []string {
+	left := time.Until(expiry)
+	if left <= 0 || left >= expirySoon {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s certificate expires in %d days", whose, int(left.Hours()/24))}
 }
 
 // Examine opens what a valid configuration needs besides a listener: the files of certificates,
 // keys and secrets. Its error says why a gateway would not start. It asks no service.
 func Examine(cfg Config) (warnings []string, err error) {
-	warnings = cfg.Warnings()
+	warnings = append(cfg.Warnings(), cfg.FileWarnings()...)
 	e, more, err := newEncryption(&cfg)
 	warnings = append(warnings, more...)
 	if err != nil {
@@ -87,10 +105,14 @@ func Examine(cfg Config) (warnings []string, err error) {
 	}
 	if e != nil {
 		defer e.close()
-		if left := time.Until(e.expiry()); e.store != nil && left > 0 && left < expirySoon {
-			warnings = append(warnings, fmt.Sprintf("a certificate expires in %d days",
-				int(left.Hours()/24)))
+		if e.store != nil {
+			warnings = append(warnings, expiresSoon("a", e.expiry())...)
 		}
+	}
+	more, err = checkAdmin(&cfg)
+	warnings = append(warnings, more...)
+	if err != nil {
+		return warnings, err
 	}
 	if _, err := newSigner(&cfg); err != nil {
 		return warnings, err

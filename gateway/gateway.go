@@ -16,7 +16,6 @@ import (
 
 	"sluice/gateway/admin"
 	"sluice/gateway/audit"
-	"sluice/gateway/auth"
 	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
 	"sluice/gateway/limits"
@@ -78,6 +77,7 @@ type Gateway struct {
 	admin            *admin.Server // nil without an admin listener, and before Start
 	// adminToken is what the admin listener wants for changes; empty if that comes from loopback.
 	adminToken string
+	adminTLS   *adminTLS // nil if the admin listener is plain HTTP
 	// authority is nil if nobody has to prove who they are.
 	authority *authority
 	// encryption is nil if clients connect without TLS.
@@ -161,12 +161,11 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 	if err = g.startTLS(&cfg); err != nil {
 		return err
 	}
-	if cfg.AdminTokenFile != "" {
-		token, err := auth.LoadSecret("@" + cfg.AdminTokenFile)
-		if err != nil {
-			return fmt.Errorf("token of the admin listener: %w", err)
-		}
-		g.adminToken = string(token)
+	if g.adminToken, err = loadAdminToken(cfg.AdminTokenFile); err != nil {
+		return err
+	}
+	if err = g.startAdminTLS(&cfg); err != nil {
+		return err
 	}
 	if g.signer, err = newSigner(&cfg); err != nil {
 		return err
@@ -294,6 +293,9 @@ func (g *Gateway) Close() (err error) {
 			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 			defer cancel()
 			errs = append(errs, g.admin.Close(ctx))
+		}
+		if g.adminTLS != nil {
+			g.adminTLS.unwatch()
 		}
 		if g.engine != nil {
 			errs = append(errs, g.engine.Close())

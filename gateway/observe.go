@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"sluice/gateway/admin"
-	"sluice/gateway/admin/demo"
-	"sluice/gateway/auth/setup"
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
 )
@@ -30,51 +28,6 @@ func (g *Gateway) newMetrics(loops int, version string) *metrics.Metrics {
 		Snapshot:      g.snapshot,
 		Logger:        g.log,
 	})
-}
-
-// startAdmin binds the admin listener, if there is to be one.
-func (g *Gateway) startAdmin() (err error) {
-	cfg := g.current.Load()
-	if cfg.Admin == "" {
-		return nil
-	}
-	g.admin, err = admin.Start(admin.Config{
-		Addr:         cfg.Admin,
-		Live:         g.live,
-		Ready:        g.ready,
-		Metrics:      g.metrics.Handler(),
-		Page:         demo.New(),
-		WebSocketURL: g.webSocketURL,
-		Revoke:       g.revoke,
-		Token:        g.adminToken,
-		Pprof:        cfg.Pprof,
-		Logger:       g.log,
-	})
-	return err
-}
-
-// revoke is Revoke for the admin listener.
-func (g *Gateway) revoke(r admin.Revocation) (admin.Revoked, error) {
-	done, err := g.Revoke(Revocation{
-		User: r.User, TokenID: r.Token, Issuer: r.Issuer, Until: r.Until, Caller: r.Caller,
-	})
-	issuer, unknown := errors.AsType[*setup.IssuerError](err)
-	switch {
-	case unknown:
-		return admin.Revoked{}, &admin.RequestError{Text: issuer.Error()}
-	case err == ErrNoAuthentication:
-		return admin.Revoked{}, admin.ErrUnknown
-	case err == nil:
-		attrs := []any{
-			"event", "revoked", "user", r.User, "token_id", r.Token, "issuer", done.Issuer,
-			"caller", r.Caller, "connections", done.Closed,
-		}
-		if !done.Until.IsZero() {
-			attrs = append(attrs, "until", done.Until)
-		}
-		g.log.Info("credentials revoked", attrs...)
-	}
-	return admin.Revoked{Closed: done.Closed, Until: done.Until}, err
 }
 
 func (g *Gateway) webSocketURL() string {
@@ -138,6 +91,7 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 		MemoryState: metrics.MemoryState(g.memory.state.Load()), MemoryLimit: g.memory.limit,
 		Reload: *g.loaded.Load(),
 		Audit:  g.auditStats(),
+		Admin:  g.adminStats(),
 	}
 	for _, l := range g.engine.Loops() {
 		s := l.Stats()
@@ -152,6 +106,10 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 	}
 	if g.encryption != nil {
 		snap.TLS = g.encryption.stats()
+	}
+	if a := g.adminTLS; a != nil {
+		snap.TLS.Reloaded += a.reloaded.Load()
+		snap.TLS.Failed += a.failed.Load()
 	}
 	if g.clients.proxied != nil {
 		snap.Proxied = metrics.Proxied(g.clients.proxied.Stats())

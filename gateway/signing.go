@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"sluice/gateway/auth"
 	"sluice/gateway/hub"
 	"sluice/gateway/signed"
 	"sluice/gateway/wire"
@@ -23,11 +23,11 @@ func newSigner(cfg *Config) (*signed.Signer, error) {
 	if cfg.ChatHMACKeyFile == "" {
 		return nil, nil
 	}
-	key, err := os.ReadFile(cfg.ChatHMACKeyFile)
+	key, err := auth.LoadSecret("@" + cfg.ChatHMACKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("key of chat signatures: %w", err)
 	}
-	s, err := signed.New([]byte(strings.TrimRight(string(key), "\r\n")), signed.DefaultSkew)
+	s, err := signed.New([]byte(key), signed.DefaultSkew)
 	if err != nil {
 		return nil, fmt.Errorf("key of chat signatures, %s: %w", cfg.ChatHMACKeyFile, err)
 	}

@@ -125,6 +125,9 @@ func (g *Gateway) acceptor() poller.Acceptor {
 
 // reloadCertificates loads the certificates again because somebody asked for it.
 func (g *Gateway) reloadCertificates() {
+	if a := g.adminTLS; a != nil {
+		g.adminCertificateLoaded(a.store.Reload())
+	}
 	if e := g.encryption; e != nil && e.store != nil {
 		g.certificatesLoaded(e.store.Reload())
 	}

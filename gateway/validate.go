@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/admin"
 	"sluice/gateway/origin"
 	"sluice/gateway/proxy"
 )
@@ -25,9 +26,7 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Reason }
 func (c *Config) Validate() error {
 	var v validator
 	v.address("Listen", c.Listen)
-	if c.Admin != "" {
-		v.address("Admin", c.Admin)
-	}
+	v.admin(c)
 	v.origins(c)
 	v.tls(c)
 	v.proxies(c)
@@ -52,6 +51,23 @@ func (v *validator) address(field, addr string) {
 	v.check(err == nil, field, "%q is not host:port", addr)
 }
 
+func (v *validator) admin(c *Config) {
+	path, unix := admin.SocketPath(c.Admin)
+	switch {
+	case c.Admin == "":
+	case unix:
+		if err := admin.CheckSocketPath(path); err != nil {
+			v.errs = append(v.errs, &FieldError{"Admin", err.Error()})
+		}
+	default:
+		v.address("Admin", c.Admin)
+	}
+	v.check((c.AdminTLSKey == "") == (c.AdminTLSCert == ""), "AdminTLSKey",
+		"a certificate needs a key, and a key a certificate")
+	v.check(c.AdminTLSCert == "" || c.Admin != "" && !unix, "AdminTLSCert",
+		"only an admin listener on a network has TLS")
+}
+
 // origins checks the allow-list, and that there is one where browsers prove who their user is by
 // themselves, whatever page asks them to (faults H17).
 func (v *validator) origins(c *Config) {
@@ -74,6 +90,8 @@ func (v *validator) tls(c *Config) {
 		"clients can only show certificates to a listener with TLS")
 	v.check(c.TLSClientAuth == "none" || c.TLSClientCA != "", "TLSClientCA",
 		"it must name the authorities whose certificates count")
+	v.check(c.TLSClientAuth != "none" || c.TLSClientCA == "", "TLSClientAuth",
+		"no client is asked for a certificate of tls-client-ca: say request or require")
 }
 
 func (v *validator) proxies(c *Config) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"sluice/cmd/sluice/internal/settings"
+	"sluice/gateway/admin"
 )
 
 const (
@@ -27,15 +29,31 @@ func (a *app) health(src settings.Sources, ready bool) error {
 	if err != nil {
 		return &failure{exitRun, err}
 	}
-	addr, err := reachable(values.Config.Admin)
-	if err != nil {
-		return err
-	}
 	path := "/livez"
 	if ready {
 		path = "/readyz"
 	}
-	return a.probe("http://" + addr + path)
+	// No proxy of the environment, and no redirects: it is this host that is asked.
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	if socket, ok := admin.SocketPath(values.Config.Admin); ok {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+		return a.probe(transport, "http://localhost"+path, values.Config.Admin+path)
+	}
+	addr, err := reachable(values.Config.Admin)
+	if err != nil {
+		return err
+	}
+	url := "http://" + addr + path
+	if values.Config.AdminTLSCert != "" {
+		url = "https://" + addr + path
+		// The certificate need not be for the address that this host is asked at. Nothing secret
+		// is sent, and whoever can answer at an address of this host is this host.
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	}
+	return a.probe(transport, url, url)
 }
 
 // reachable is where to ask a listener: one on every address is asked on loopback.
@@ -60,32 +78,30 @@ func reachable(admin string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// probe passes on what the gateway answers, and fails unless it is 200.
-func (a *app) probe(url string) error {
+// probe passes on what the gateway answers, and fails unless it is 200. where is what the URL is
+// called in errors.
+func (a *app) probe(transport *http.Transport, url, where string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	// No proxy of the environment, and no redirects: it is this host that is asked.
-	transport := &http.Transport{DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s did not answer within %v", url, healthTimeout)
+		return fmt.Errorf("%s did not answer within %v", where, healthTimeout)
 	}
 	if err != nil {
-		return fmt.Errorf("%s cannot be asked: %w", url, err)
+		return fmt.Errorf("%s cannot be asked: %w", where, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, healthBytesMax))
 	if err != nil {
-		return fmt.Errorf("%s broke off its answer: %w", url, err)
+		return fmt.Errorf("%s broke off its answer: %w", where, err)
 	}
 	text := strings.TrimSpace(string(body))
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s\n%s", url, resp.Status, text)
+		return fmt.Errorf("%s answers %s\n%s", where, resp.Status, text)
 	}
 	return a.print(text + "\n")
 }

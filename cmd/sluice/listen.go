@@ -34,7 +34,13 @@ func banner(b build, engine string, loops int, at addresses,
 	if cfg.ServesEcho() {
 		fmt.Fprintf(&out, "echo    %s://%s/echo\n", scheme, dialable(at.clients))
 	}
-	if at.admin != nil {
+	switch {
+	case at.admin == nil:
+	case at.admin.Network() == "unix":
+		fmt.Fprintf(&out, "admin   unix:%s\n", at.admin)
+	case cfg.AdminTLSCert != "":
+		fmt.Fprintf(&out, "demo    https://%s/\n", dialable(at.admin))
+	default:
 		fmt.Fprintf(&out, "demo    http://%s/\n", dialable(at.admin))
 	}
 	if loopback(at.clients) {
@@ -67,10 +73,10 @@ func port(addr net.Addr) int {
 
 // warnOpen says at every start what others can reach, and what else an operator may not want.
 func warnOpen(log *slog.Logger, at addresses, cfg gateway.Config) {
-	for _, text := range cfg.Warnings() {
+	for _, text := range append(cfg.Warnings(), cfg.FileWarnings()...) {
 		log.Warn(text, "event", "unsafe_configuration")
 	}
-	if at.admin != nil && !loopback(at.admin) {
+	if at.admin != nil && at.admin.Network() != "unix" && !loopback(at.admin) {
 		log.Warn("the admin listener is not on loopback: anyone who can reach it can read metrics",
 			"event", "listener_open", "key", "admin", "address", at.admin.String())
 	}
@@ -81,6 +87,13 @@ func (a *app) startError(cfg gateway.Config, err error) error {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Addr == nil {
 		return fmt.Errorf("the gateway cannot start: %w", err)
+	}
+	if op.Addr.Network() == "unix" {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("admin %s is in use: somebody listens on that socket already",
+				cfg.Admin)
+		}
+		return fmt.Errorf("admin %s cannot be opened: %w", cfg.Admin, err)
 	}
 	key, addr := "listen", cfg.Listen
 	port := port(op.Addr)

@@ -276,6 +276,50 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+func TestHealthOverTLSAndUnixSocket(t *testing.T) {
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(r.URL.Path + "\n"))
+	})
+	encrypted := httptest.NewTLSServer(answer)
+	defer encrypted.Close()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := &httptest.Server{Listener: l, Config: &http.Server{Handler: answer}}
+	local.Start()
+	defer local.Close()
+	for name, args := range map[string][]string{
+		"unix": {"--admin", "unix:" + path},
+		"tls": {"--admin", strings.TrimPrefix(encrypted.URL, "https://"),
+			"--admin-tls-cert", "c", "--admin-tls-key", "k"},
+	} {
+		o := execute(nil, append([]string{"health"}, args...)...)
+		if o.code != exitOK || o.stdout != "/livez\n" {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	local.Close()
+	o := execute(nil, "health", "--ready", "--admin", "unix:"+path)
+	if o.code != exitRun || !strings.Contains(o.stderr, "unix:"+path+"/readyz cannot be asked") {
+		t.Errorf("gone: %+v", o)
+	}
+}
+
+func TestSocketInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o := execute(nil, "--listen", "127.0.0.1:0", "--admin", "unix:"+path)
+	if o.code != exitRun || !strings.Contains(o.stderr, "admin unix:"+path+" is in use") {
+		t.Errorf("%+v", o)
+	}
+}
+
 func TestReachable(t *testing.T) {
 	for admin, want := range map[string]string{
 		":9090": "127.0.0.1:9090", "0.0.0.0:1": "127.0.0.1:1", "[::]:1": "[::1]:1",

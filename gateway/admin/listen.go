@@ -33,7 +33,8 @@ func SocketPath(addr string) (path string, ok bool) { return strings.CutPrefix(a
 func CheckSocketPath(path string) error {
 	switch {
 	case path == "":
-		return errors.New("the path of the unix socket is missing, like unix:/run/sluice/admin.sock")
+		return errors.New("the path of the unix socket is missing; write it like " +
+			"unix:/run/sluice/admin.sock")
 	case path[0] == '@':
 		return errors.New("an abstract unix socket has no owner: anybody on this host could ask")
 	case len(path) > socketPathMax:
@@ -53,8 +54,8 @@ func listen(addr string) (l net.Listener, remove func(), err error) {
 	return l, func() {}, err
 }
 
-// listenUnix binds a unix socket that the owner and the group may use. A file of the same path makes
-// way if it is a socket that nobody listens on.
+// listenUnix binds a unix socket that the owner and the group may use. A file of the same path
+// makes way if it is a socket that nobody listens on.
 func listenUnix(path string) (l net.Listener, remove func(), err error) {
 	// Whoever starts at the same time must not take away the socket that this one has just bound.
 	dir, err := os.Open(filepath.Dir(path))

@@ -141,13 +141,11 @@ func (r *Revocations) Guard(next Verifier) Verifier {
 	})
 }
 
-// Guarded is what becomes of the result of a verifier: Check decides if there is an identity.
+// Guarded is what becomes of the result of a verifier: Check decides if there is an identity. One
+// that was taken back comes with the error, for the record.
 func (r *Revocations) Guarded(id Identity, err error) (Identity, error) {
-	if err == nil {
-		err = r.Check(&id)
-	}
 	if err != nil {
 		return Identity{}, err
 	}
-	return id, nil
+	return id, r.Check(&id)
 }

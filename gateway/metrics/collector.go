@@ -181,6 +181,12 @@ func acceptErrors(x *scrape) {
 	x.emit(float64(a.Starved), "descriptors")
 }
 
+// adminDenials tells the tokens that were wrong from those that were not looked at.
+func adminDenials(x *scrape) {
+	x.emit(float64(x.state.Admin.Denied), "token")
+	x.emit(float64(x.state.Admin.Limited), "limited")
+}
+
 // lastReloadTime is in seconds since 1970, 0 if unknown.
 func lastReloadTime(x *scrape) {
 	if t := x.state.Reload.Loaded; !t.IsZero() {

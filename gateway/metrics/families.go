@@ -353,6 +353,20 @@ func processFamilies(cfg *Config) []family {
 		help:    "Failures to open or write the audit log.",
 		collect: state(func(s *Snapshot) uint64 { return s.Audit.Failed }),
 	}, {
+		name:    "admin_connections",
+		help:    "Open connections of the admin listener.",
+		collect: state(func(s *Snapshot) int { return s.Admin.Conns }),
+	}, {
+		name:    "admin_evicted_total",
+		help:    "Connections of the admin listener closed to make room for another one.",
+		collect: state(func(s *Snapshot) uint64 { return s.Admin.Evicted }),
+	}, {
+		name: "admin_denied_total",
+		help: "Requests to the admin listener refused for a wrong or missing token, or because " +
+			"their address had shown too many.",
+		labels:  []string{"reason"},
+		collect: adminDenials,
+	}, {
 		name:    "drain_state",
 		help:    "0 while serving, 1 while not ready but still accepting, 2 while closing.",
 		collect: state(func(s *Snapshot) DrainState { return s.Drain }),

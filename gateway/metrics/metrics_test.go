@@ -50,6 +50,7 @@ func fullSnapshot(loops int) Snapshot {
 		CompressionMemory: 16,
 		LogDropped:        17,
 		Audit:             Audit{Written: 18, Waiting: 19, Failed: 20},
+		Admin:             Admin{Conns: 21, Evicted: 22, Denied: 23, Limited: 24},
 		Drain:             DrainClosing,
 		Reload:            Reload{Failed: true, Loaded: time.UnixMilli(1_700_000_000_250)},
 	}
@@ -169,6 +170,10 @@ func TestSnapshotIsShown(t *testing.T) {
 		`sluice_audit_events_total`:                      "18",
 		`sluice_audit_events_pending`:                    "19",
 		`sluice_audit_errors_total`:                      "20",
+		`sluice_admin_connections`:                       "21",
+		`sluice_admin_evicted_total`:                     "22",
+		`sluice_admin_denied_total{reason="token"}`:      "23",
+		`sluice_admin_denied_total{reason="limited"}`:    "24",
 		`sluice_drain_state`:                             "2",
 		`sluice_config_last_reload_successful`:           "0",
 		`sluice_config_last_reload_timestamp_seconds`:    "1.70000000025e+09",

@@ -14,6 +14,7 @@ type Snapshot struct {
 	Proxied           Proxied
 	CompressionMemory int64 // bytes set aside for the compression contexts of connections
 	Audit             Audit
+	Admin             Admin
 	LogDropped        uint64 // log lines lost since the start because the log could not keep up
 	Drain             DrainState
 	MemoryState       MemoryState
@@ -86,6 +87,14 @@ type Audit struct {
 	Written uint64 // events that were written since the start
 	Waiting int    // events that were not yet
 	Failed  uint64 // writes and openings that failed since the start
+}
+
+// Admin describes the admin listener.
+type Admin struct {
+	Conns   int    // open connections
+	Evicted uint64 // connections closed to make room for another one, since the start
+	Denied  uint64 // requests refused for their token, since the start
+	Limited uint64 // requests refused for the tokens before them, since the start
 }
 
 // Proxied counts connections by their PROXY header since the start.

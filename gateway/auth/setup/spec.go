@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"sluice/gateway/auth"
 )
@@ -192,6 +193,10 @@ func (s *spec) secret(name string) auth.Secret {
 	secret, err := auth.LoadSecret(s.values[name])
 	if err != nil {
 		s.fail("%s: %w", name, err)
+	}
+	if strings.ContainsFunc(string(secret), unicode.IsControl) {
+		// It goes into a header, or a protocol of lines. A second line end is the usual cause.
+		s.fail("%s: the file has a control character besides one line end", name)
 	}
 	return secret
 }

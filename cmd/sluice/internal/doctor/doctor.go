@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"sluice/gateway"
+	"sluice/gateway/admin"
 )
 
 // Level is how bad a finding is.
@@ -65,7 +66,7 @@ func (h Host) Examine(cfg gateway.Config) []Finding {
 	e := &examination{Host: h, cfg: cfg, asked: conns > 0, conns: conns}
 	e.openFiles()
 	e.port("listen", cfg.Listen)
-	if cfg.Admin != "" {
+	if _, unix := admin.SocketPath(cfg.Admin); cfg.Admin != "" && !unix {
 		e.port("admin", cfg.Admin)
 	}
 	e.backlogs()

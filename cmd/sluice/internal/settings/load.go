@@ -103,6 +103,10 @@ func (v *Values) apply(table []Setting, values []raw) (errs []error) {
 			continue
 		}
 		parsed, err := table[i].kind.parse(r.text)
+		if strings.Contains(r.text, redacted) {
+			err = errors.New("sluice config has left out what may be secret; write it where " +
+				redacted + " stands")
+		}
 		if err == nil {
 			err = set(config.FieldByName(table[i].Field), parsed)
 		}
@@ -155,7 +159,8 @@ func Keys(fields []string) []string {
 	return keys
 }
 
-// Change is a setting that differs between two configurations, as written.
+// Change is a setting that differs between two configurations, as written, without what may be
+// secret.
 type Change struct{ Key, Old, New string }
 
 // Changes lists the settings in which two configurations differ, in the order of the table.
@@ -163,7 +168,7 @@ func Changes(old, new gateway.Config) []Change {
 	var changes []Change
 	for _, s := range Table() {
 		if a, b := s.Text(old), s.Text(new); a != b {
-			changes = append(changes, Change{s.Key, a, b})
+			changes = append(changes, Change{s.Key, redact(a), redact(b)})
 		}
 	}
 	return changes

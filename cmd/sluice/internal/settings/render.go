@@ -37,8 +37,9 @@ func tail(s string, width int) string {
 	return "..." + string([]rune(s)[n-max(width, 8)+3:])
 }
 
-// WriteYAML writes a configuration file that is equal to the values. Settings that have their
-// default are comments, so that a later version may improve it.
+// WriteYAML writes a configuration file that is equal to the values, but for what may be secret:
+// that is left out, and Load refuses the file until somebody has written it. Settings that have
+// their default are comments, so that a later version may improve it.
 func (v *Values) WriteYAML(w io.Writer) error {
 	var out strings.Builder
 	out.WriteString("# Sluice. Lines with # show defaults. Each key is also a flag (--listen)\n" +
@@ -54,7 +55,7 @@ func (v *Values) WriteYAML(w io.Writer) error {
 		if v.sources[s.Key].Origin != BuiltIn {
 			mark = ""
 		}
-		fmt.Fprintf(&out, "%s%s: %s\n", mark, s.Key, quote(s.Text(v.Config)))
+		fmt.Fprintf(&out, "%s%s: %s\n", mark, s.Key, quote(redact(s.Text(v.Config))))
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

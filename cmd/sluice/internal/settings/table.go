@@ -48,9 +48,10 @@ func (s *Setting) Text(cfg gateway.Config) string {
 	return s.Format(reflect.ValueOf(cfg).FieldByName(s.Field).Interface())
 }
 
-// Show is Text as people read it: 0 with what it means, and an empty text in quotes.
+// Show is Text as people read it: 0 with what it means, an empty text in quotes, and without what
+// may be secret.
 func (s *Setting) Show(cfg gateway.Config) string {
-	text := s.Text(cfg)
+	text := redact(s.Text(cfg))
 	if text == "" {
 		text = `""`
 	} else if text != "0" {
@@ -99,10 +100,14 @@ func listenSettings() []Setting {
 	return []Setting{
 		{"listen", "Listen", groupNetwork, "addr",
 			"where WebSocket clients connect", "", true, textKind()},
-		{"admin", "Admin", groupNetwork, "addr",
+		{"admin", "Admin", groupNetwork, "addr|unix:path",
 			"probes, metrics, demo", "none", true, textKind()},
 		{"admin-token-file", "AdminTokenFile", groupNetwork, "file",
-			"token to revoke users and tokens with", "loopback only", false, textKind()},
+			"token to revoke users and tokens with", "this host only", false, textKind()},
+		{"admin-tls-cert", "AdminTLSCert", groupNetwork, "file",
+			"certificate of the admin listener, in PEM", "plain HTTP", false, textKind()},
+		{"admin-tls-key", "AdminTLSKey", groupNetwork, "file",
+			"its private key", "none", false, textKind()},
 		{"engine", "Engine", groupNetwork, "name",
 			"event engine: epoll, netpoll or auto", "", false, textKind()},
 		{"loops", "Loops", groupNetwork, "n",

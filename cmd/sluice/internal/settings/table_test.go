@@ -81,6 +81,8 @@ func samples(s Setting) [3]string {
 		"client-header":      {"forwarded", "x-forwarded-for", "forwarded"},
 		"chat-hmac-key-file": {"a", "b", "c"},
 		"admin-token-file":   {"a", "b", "c"},
+		"admin-tls-cert":     {"a", "b", "a"},
+		"admin-tls-key":      {"a", "b", "a"},
 		"audit-log":          {"a", "b", "stderr"},
 		"tls-cert":           {"a", "b", "a"},
 		"tls-key":            {"a", "b", "a"},
@@ -125,7 +127,11 @@ func needed(key string) []string {
 	case "tls-key":
 		return []string{"SLUICE_TLS_CERT=c"}
 	case "tls-client-ca":
-		return []string{"SLUICE_TLS_SELF_SIGNED=yes"}
+		return []string{"SLUICE_TLS_SELF_SIGNED=yes", "SLUICE_TLS_CLIENT_AUTH=request"}
+	case "admin-tls-cert":
+		return []string{"SLUICE_ADMIN_TLS_KEY=k"}
+	case "admin-tls-key":
+		return []string{"SLUICE_ADMIN_TLS_CERT=c"}
 	case "tls-client-auth":
 		return []string{"SLUICE_TLS_SELF_SIGNED=yes", "SLUICE_TLS_CLIENT_CA=ca.pem"}
 	}
