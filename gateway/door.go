@@ -23,11 +23,29 @@ const (
 	tellBurst = 100
 )
 
+// explainPeerRate, per second, and explainPeerBurst bound the reasons that AuthExplain gives to one
+// address, so that the others get theirs out of what a loop gives.
+const (
+	explainPeerRate  = 1
+	explainPeerBurst = 10
+)
+
+func newDoor(g *Gateway) *door {
+	return &door{
+		g: g, peers: limits.NewPeers(limits.PeerLimits{}),
+		explained: limits.NewPeers(limits.PeerLimits{
+			Rate: explainPeerRate, Burst: explainPeerBurst,
+		}),
+	}
+}
+
 // door decides who may connect. It implements poller.Acceptor; Admit is called on the accepting
 // goroutine, leave on the loops.
 type door struct {
 	g     *Gateway
 	peers *limits.Peers
+	// explained holds the addresses that AuthExplain has given reasons to.
+	explained *limits.Peers
 
 	mu    sync.Mutex    // guards what follows
 	rate  limits.Bucket // of all peers together
@@ -176,6 +194,16 @@ func (d *door) blame(s *session) {
 	if !s.forwarded {
 		d.peers.Blame(s.clientAddr(), time.Since(d.g.start))
 	}
+}
+
+// mayExplain reports whether the address of a session has not used up its reasons.
+func (d *door) mayExplain(s *session) bool {
+	addr := s.clientAddr()
+	if d.explained.Admit(addr, time.Since(d.g.start)) != limits.Admitted {
+		return false
+	}
+	d.explained.Release(addr) // only its rate is of interest
+	return true
 }
 
 // Open implements poller.Acceptor.

@@ -18,7 +18,6 @@ import (
 	"sluice/gateway/audit"
 	"sluice/gateway/deflate"
 	"sluice/gateway/hub"
-	"sluice/gateway/limits"
 	"sluice/gateway/local"
 	"sluice/gateway/metrics"
 	"sluice/gateway/origin"
@@ -130,7 +129,7 @@ func newGateway(cfg Config, opts Options, engine newEngine) (*Gateway, error) {
 	}
 	g.ids.start()
 	g.memory = newMemoryGuard()
-	g.door = &door{g: g, peers: limits.NewPeers(limits.PeerLimits{})}
+	g.door = newDoor(g)
 	if g.clients, err = newClients(&cfg); err != nil {
 		return nil, err
 	}

@@ -233,6 +233,7 @@ func (s *session) lapse() {
 		s.end(endAuthUnavailable)
 	default:
 		s.auditRefused(endAuthTimeout.String(), claimant{})
+		s.lane.g.door.blame(s) // like a request that does not come
 		s.end(endAuthTimeout)
 	}
 }
@@ -264,7 +265,7 @@ func (s *session) tokenMessage(ev wire.Event) bool {
 	s.schedule()
 	switch {
 	case ev.Op != wire.OpText:
-		s.end(endUnauthorized)
+		s.deny(auth.Refuse(auth.ReasonRequest), claimant{})
 	case ev.Compressed:
 		s.enqueue(newTask(s, ev))
 	default:
@@ -315,6 +316,7 @@ func (s *session) renewal(payload []byte, end func(endReason)) bool {
 	}
 	if err != nil && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrLimited) {
 		s.countVerdict(err, claimant{})
+		s.blameFor(err)
 		end(endOf(err))
 	}
 	return true
@@ -336,7 +338,8 @@ func (s *session) deny(err error, who claimant) {
 	if !s.lane.g.authority.setup.Enabled() { // no token would do, so none is asked for
 		refusal = &wire.Refusal{Status: 403, Reason: wire.ReasonForbidden}
 	}
-	if !s.lane.cfg().AuthExplain || !s.lane.explains.Allow(s.lane.loop.Now()) {
+	if !s.lane.cfg().AuthExplain || !s.lane.g.door.mayExplain(s) ||
+		!s.lane.explains.Allow(s.lane.loop.Now()) {
 		s.refuse(refusal)
 		return
 	}

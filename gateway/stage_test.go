@@ -47,9 +47,12 @@ type actor struct {
 }
 
 // connect opens a connection without a word.
-func (s *stage) connect() *actor {
+func (s *stage) connect() *actor { return s.connectFrom("127.0.0.1") }
+
+// connectFrom is connect from an address.
+func (s *stage) connectFrom(address string) *actor {
 	s.next++
-	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), s.next)
+	from := netip.AddrPortFrom(netip.MustParseAddr(address), s.next)
 	a := &actor{Peer: s.fake.Connect(s.Addr(), from), stage: s}
 	a.dec.Init(&clientLimits, wire.Client, false)
 	return a
