@@ -25,6 +25,8 @@ func (*nullConn) Resume()                          {}
 func (*nullConn) SetTimer(time.Duration)           {}
 func (*nullConn) CloseWrite()                      {}
 func (*nullConn) Close(error)                      {}
+func (*nullConn) Abort(error)                      {}
+func (*nullConn) Transit() (t poller.Transit)      { return t }
 
 // onNull runs f with a session of alice that writes into nothing.
 func onNull(t *testing.T, target string, f func(*session)) {

@@ -3,6 +3,7 @@
 package poller
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -94,7 +95,11 @@ type listener struct {
 }
 
 func newListener(s *listeners, addr string, a Acceptor) (*listener, error) {
-	ln, err := net.Listen("tcp", addr)
+	// Multipath TCP, which the net package listens for by default, takes TCP_USER_TIMEOUT and
+	// TCP_NOTSENT_LOWAT from no listener.
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	ln, err := config.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +269,12 @@ func turnAway(fd int, parting []byte) {
 		unix.Read(fd, sink[:])
 	}
 	unix.Close(fd)
+}
+
+// resetOnClose makes the coming close of a descriptor reset the connection, so that the kernel
+// keeps nothing of it.
+func resetOnClose(fd int) {
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
 // fail counts and logs a failure to accept.

@@ -20,6 +20,9 @@ func inherit(fd int, cfg *Config) {
 	if cfg.SendBufferBytes > 0 {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, cfg.SendBufferBytes)
 	}
+	if cfg.UnsentBytesMax > 0 {
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, cfg.UnsentBytesMax)
+	}
 	if ms := cfg.UserTimeout.Milliseconds(); ms > 0 {
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ms))
 	}

@@ -69,4 +69,5 @@ const (
 	flagClosing                       // stands in loop.closing, or is closed
 	flagClosed                        // the descriptor is closed
 	flagBroken                        // a write has failed; what has arrived before is being read
+	flagReset                         // Abort was called
 )

@@ -149,6 +149,7 @@ func (l *loop) flush(c *epollConn) {
 		return
 	}
 	c.flags |= flagBlocked
+	l.counts.unsent += c.q.holdUnsent(l.engine.cfg.UnsentBytesMax)
 	c.updateInterest()
 	l.callBack(c, Handler.OnBlocked)
 }
@@ -248,6 +249,7 @@ func (l *loop) dropQueue(c *epollConn) {
 		return
 	}
 	l.counts.queued -= int64(c.q.bytes)
+	l.counts.unsent -= int64(c.q.unsent)
 	l.pool.put(c.q)
 	c.q = nil
 }
@@ -295,6 +297,9 @@ func (c *epollConn) writable(p []byte) bool {
 func (c *epollConn) queue() *queue {
 	if c.q == nil {
 		c.q = c.loop.pool.get(c.loop.tick)
+		if c.flags&flagBlocked != 0 {
+			c.loop.counts.unsent += c.q.holdUnsent(c.loop.engine.cfg.UnsentBytesMax)
+		}
 	}
 	return c.q
 }
@@ -392,6 +397,26 @@ func (c *epollConn) CloseWrite() {
 	}
 	c.flags |= flagFin
 	c.finish()
+}
+
+// Transit implements Conn.
+func (c *epollConn) Transit() Transit {
+	if c.flags&flagClosing != 0 {
+		return Transit{}
+	}
+	t := transit(int(c.fd))
+	if c.flags&flagBlocked != 0 && c.q != nil {
+		c.loop.counts.unsent += c.q.observe(t, c.loop.tick)
+	}
+	return t
+}
+
+// Abort implements Conn.
+func (c *epollConn) Abort(err error) {
+	if c.flags&flagClosing == 0 {
+		c.flags |= flagReset
+		c.Close(err)
+	}
 }
 
 // Close implements Conn.

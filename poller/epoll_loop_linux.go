@@ -319,8 +319,11 @@ func (l *loop) reap() {
 		x := l.closing[len(l.closing)-1]
 		l.closing = l.closing[:len(l.closing)-1]
 		c := x.c
-		if c.flags&flagBlocked == 0 {
+		if c.flags&(flagBlocked|flagReset) == 0 {
 			l.send(c)
+		}
+		if c.flags&flagReset != 0 || c.q != nil {
+			resetOnClose(int(c.fd))
 		}
 		unix.Close(int(c.fd))
 		l.wheel.disarm(c)

@@ -55,6 +55,7 @@ func (l *netpollLoop) dropQueue(c *netpollConn) {
 		return
 	}
 	l.counts.queued -= int64(c.q.bytes)
+	l.counts.unsent -= int64(c.q.unsent)
 	l.pool.put(c.q)
 	c.q = nil
 }
@@ -88,6 +89,9 @@ func (c *netpollConn) writable(p []byte) bool {
 func (c *netpollConn) queue() *queue {
 	if c.q == nil {
 		c.q = c.loop.pool.get(c.loop.tick)
+		if c.flags&flagBlocked != 0 {
+			c.loop.counts.unsent += c.q.holdUnsent(c.loop.engine.cfg.UnsentBytesMax)
+		}
 	}
 	return c.q
 }
@@ -172,6 +176,26 @@ func (c *netpollConn) CloseWrite() {
 func (c *netpollConn) finish() {
 	if c.q == nil && c.flags&(flagFin|flagClosing) == flagFin {
 		unix.Shutdown(int(c.fd), unix.SHUT_WR)
+	}
+}
+
+// Transit implements Conn.
+func (c *netpollConn) Transit() Transit {
+	if c.flags&flagClosing != 0 {
+		return Transit{}
+	}
+	t := transit(int(c.fd))
+	if c.flags&flagBlocked != 0 && c.q != nil {
+		c.loop.counts.unsent += c.q.observe(t, c.loop.tick)
+	}
+	return t
+}
+
+// Abort implements Conn.
+func (c *netpollConn) Abort(err error) {
+	if c.flags&flagClosing == 0 {
+		c.flags |= flagReset
+		c.Close(err)
 	}
 }
 

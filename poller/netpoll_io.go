@@ -65,6 +65,7 @@ func (l *netpollLoop) flush(c *netpollConn) {
 		return
 	}
 	c.flags |= flagBlocked
+	l.counts.unsent += c.q.holdUnsent(l.engine.cfg.UnsentBytesMax)
 	l.watch(c)
 	l.callBack(c, Handler.OnBlocked)
 }

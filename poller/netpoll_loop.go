@@ -305,8 +305,11 @@ func (l *netpollLoop) reap() {
 		x := l.closing[len(l.closing)-1]
 		l.closing = l.closing[:len(l.closing)-1]
 		c := x.c
-		if c.flags&flagBlocked == 0 {
+		if c.flags&(flagBlocked|flagReset) == 0 {
 			l.send(c)
+		}
+		if c.flags&flagReset != 0 || c.q != nil {
+			resetOnClose(int(c.fd))
 		}
 		l.forget(c)
 		unix.Close(int(c.fd))

@@ -50,6 +50,11 @@ type Config struct {
 	ReadBufferBytes int
 	// SendBufferBytes sets SO_SNDBUF of accepted sockets; 0 leaves the kernel's autotuning.
 	SendBufferBytes int
+	// UnsentBytesMax sets TCP_NOTSENT_LOWAT of accepted sockets where the system has it: the kernel
+	// takes no more bytes once it has this many that it has not sent yet. Up to a segment (64 KiB)
+	// may come on top. What is under way to the peer does not count, so it costs no throughput. 0
+	// leaves the system's default, which on Linux is no bound.
+	UnsentBytesMax int
 	// UserTimeout sets TCP_USER_TIMEOUT of accepted sockets where the system has it; 0 leaves it.
 	UserTimeout time.Duration
 	// StarvedParting is written to a peer that had to be turned away because the process was out
@@ -162,20 +167,48 @@ type Conn interface {
 	// d <= 0 unsets it. It fires up to TimerTick late, never early.
 	SetTimer(d time.Duration)
 
+	// Transit asks the kernel, in one system call, about the bytes that it has taken. If the peer
+	// has acknowledged some since it was last asked, Queue counts that as progress. A closed
+	// connection has nothing in transit.
+	Transit() Transit
+
 	// CloseWrite sends FIN after what is queued. OnData goes on. Later writes are ignored.
 	CloseWrite()
 	// Close closes the connection after the current callback; err is what OnClose gets (nil
-	// becomes net.ErrClosed). What is queued is sent only as far as the kernel takes it at once.
-	// Only the first call counts.
+	// becomes net.ErrClosed). What is queued is sent only as far as the kernel takes it at once. If
+	// something is left the connection is reset: the peer must not take what it got for all. Else
+	// the kernel goes on sending what it has. Only the first call of Close and Abort counts.
 	Close(err error)
+	// Abort closes the connection like Close, but resets it: nothing more is sent, and the kernel
+	// keeps nothing of it.
+	Abort(err error)
 }
+
+// Transit describes the bytes of a connection that the kernel has taken.
+type Transit struct {
+	// Acked counts the bytes that the peer has acknowledged since the connection began; 0 on
+	// systems other than Linux, which do not tell.
+	Acked uint64
+	// Unsent is how many bytes wait in the kernel to be sent, FIN counted as one: the peer's window
+	// or the network holds them up. It is 0 on systems other than Linux.
+	Unsent int
+	// InFlight says that something was sent, FIN included, that the peer has not acknowledged.
+	InFlight bool
+}
+
+// Arrived reports whether the peer has acknowledged all that the kernel has taken.
+func (t Transit) Arrived() bool { return t.Unsent == 0 && !t.InFlight }
 
 // Queue describes the outbound queue of a connection.
 type Queue struct {
 	Bytes    int
 	Messages int
-	// Stalled is how long the queue has been non-empty without the kernel taking a byte; 0 if
-	// nothing is queued.
+	// Unsent is how many bytes the kernel has taken and not sent, beside those in Bytes: as of the
+	// last Transit, before the first one Config.UnsentBytesMax. It is 0 unless the connection is
+	// blocked.
+	Unsent int
+	// Stalled is how long the queue has been non-empty without the kernel taking a byte, or telling
+	// Transit of an acknowledgement; 0 if nothing is queued.
 	Stalled time.Duration
 	// Age is how long the oldest queued write has waited; 0 if nothing is queued. It is kept with
 	// TimerTick's resolution.
@@ -223,5 +256,6 @@ type LoopStats struct {
 	BytesIn  uint64        // bytes read
 	BytesOut uint64        // bytes written
 	Queued   int64         // bytes in the outbound queues of all connections
+	Unsent   int64         // bytes that the kernel holds unsent for blocked ones, see Queue.Unsent
 	LastTurn time.Duration // time since the loop last began a turn; an idle loop turns every second
 }

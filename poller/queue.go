@@ -23,7 +23,9 @@ type queue struct {
 	sent     int // bytes of the oldest segment that have left
 	bytes    int // not yet sent
 	messages int
-	progress uint32 // tick at which the queue became non-empty or the kernel last took a byte
+	progress uint32 // tick at which the queue became non-empty or the peer last took a byte
+	unsent   int    // bytes in the kernel, see Queue.Unsent
+	acked    uint64 // Transit.Acked when it was last asked for; 0 before
 }
 
 // queuePool keeps empty queues and chunks for the connections of one loop. It needs no lock: the
@@ -160,6 +162,24 @@ func (q *queue) dropOldest(wantBytes int) (messages, bytes int) {
 	return messages, bytes
 }
 
+// observe notes what the kernel told. It returns by how much unsent changed.
+func (q *queue) observe(t Transit, tick uint32) (more int64) {
+	if t.Acked != q.acked {
+		if q.acked != 0 {
+			q.progress = tick
+		}
+		q.acked = t.Acked
+	}
+	return q.holdUnsent(t.Unsent)
+}
+
+// holdUnsent sets unsent. It returns by how much it changed.
+func (q *queue) holdUnsent(n int) (more int64) {
+	more = int64(n - q.unsent)
+	q.unsent = n
+	return more
+}
+
 // describe reports q as of tick; a nil queue is an empty one.
 func (q *queue) describe(tick uint32) Queue {
 	if q == nil || q.bytes == 0 {
@@ -169,6 +189,7 @@ func (q *queue) describe(tick uint32) Queue {
 	return Queue{
 		Bytes:    q.bytes,
 		Messages: q.messages,
+		Unsent:   q.unsent,
 		Stalled:  since(q.progress),
 		Age:      since(q.segs[q.head].tick),
 	}

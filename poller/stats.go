@@ -11,13 +11,14 @@ type loopCounts struct {
 	turns, events     uint64
 	reads, writes     uint64
 	bytesIn, bytesOut uint64
-	queued            int64
+	queued, unsent    int64
 }
 
 // atomicLoopStats is the copy of a loop's counts that others may read; the loop renews it once per
 // turn.
 type atomicLoopStats struct {
-	conns, queued     atomic.Int64
+	conns             atomic.Int64
+	queued, unsent    atomic.Int64
 	turns, events     atomic.Uint64
 	reads, writes     atomic.Uint64
 	bytesIn, bytesOut atomic.Uint64
@@ -26,6 +27,7 @@ type atomicLoopStats struct {
 func (s *atomicLoopStats) store(c *loopCounts) {
 	s.conns.Store(int64(c.conns))
 	s.queued.Store(c.queued)
+	s.unsent.Store(c.unsent)
 	s.turns.Store(c.turns)
 	s.events.Store(c.events)
 	s.reads.Store(c.reads)
@@ -36,7 +38,7 @@ func (s *atomicLoopStats) store(c *loopCounts) {
 
 func (s *atomicLoopStats) load(sinceTurn time.Duration) LoopStats {
 	return LoopStats{
-		Conns: int(s.conns.Load()), Queued: s.queued.Load(),
+		Conns: int(s.conns.Load()), Queued: s.queued.Load(), Unsent: s.unsent.Load(),
 		Turns: s.turns.Load(), Events: s.events.Load(),
 		Reads: s.reads.Load(), Writes: s.writes.Load(),
 		BytesIn: s.bytesIn.Load(), BytesOut: s.bytesOut.Load(),

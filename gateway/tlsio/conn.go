@@ -137,11 +137,14 @@ func (c *conn) OnDrained() {
 
 // OnTimer implements poller.Handler.
 func (c *conn) OnTimer() {
-	if c.state&lingering != 0 {
+	switch {
+	case c.state&lingering == 0:
+		c.app.OnTimer()
+	case c.raw.Transit().Arrived():
 		c.raw.Close(c.parting)
-		return
+	default:
+		c.raw.Abort(c.parting) // the kernel would keep what the peer does not take
 	}
-	c.app.OnTimer()
 }
 
 // OnClose implements poller.Handler.
@@ -151,10 +154,7 @@ func (c *conn) OnClose(err error) {
 		c.hs.fail(errGone)
 	}
 	c.in, c.backlog = nil, nil
-	if c.parting != nil {
-		err = c.parting
-	}
-	c.app.OnClose(err)
+	c.app.OnClose(c.reason(err))
 }
 
 // post has the loop call Run, once for any number of calls. It may be called from any goroutine.

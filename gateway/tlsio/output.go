@@ -128,6 +128,9 @@ func (c *conn) Queue() poller.Queue {
 	return c.backlog.describe(q, c.raw.Loop().Now())
 }
 
+// Transit implements poller.Conn. It is about ciphertext.
+func (c *conn) Transit() poller.Transit { return c.raw.Transit() }
+
 // DropOldest implements poller.Conn.
 func (c *conn) DropOldest(wantBytes int) (messages, bytes int) {
 	if c.backlog.empty() {
@@ -189,8 +192,19 @@ func (c *conn) Close(err error) {
 		c.notify()
 	}
 	c.state |= closed
+	c.raw.Close(c.reason(err))
+}
+
+// Abort implements poller.Conn. There is no close_notify: the peer must see that it was cut off.
+func (c *conn) Abort(err error) {
+	c.state |= closed
+	c.raw.Abort(c.reason(err))
+}
+
+// reason is what OnClose gets: why TLS has failed, if it has.
+func (c *conn) reason(err error) error {
 	if c.parting != nil {
-		err = c.parting
+		return c.parting
 	}
-	c.raw.Close(err)
+	return err
 }

@@ -64,7 +64,7 @@ func (b *bed) close() {
 		b.Errorf("%d connections opened, %d closed", o, c)
 	}
 	for _, l := range b.engine.Loops() {
-		if st := l.Stats(); st.Conns != 0 || st.Queued != 0 {
+		if st := l.Stats(); st.Conns != 0 || st.Queued != 0 || st.Unsent != 0 {
 			b.Errorf("stats of a closed loop: %+v", st)
 		}
 	}

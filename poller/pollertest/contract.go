@@ -18,8 +18,8 @@ type NewEngine func(t *testing.T, cfg poller.Config) poller.Engine
 func RunContract(t *testing.T, newEngine NewEngine) {
 	warmUp(t, newEngine)
 	groups := [][]contractTest{
-		readTests, pauseTests, floodTests, writeTests, slowReaderTests, closeTests, loopTests,
-		timerTests, acceptTests, adoptTests, churnTests,
+		readTests, pauseTests, floodTests, writeTests, slowReaderTests, transitTests, closeTests,
+		loopTests, timerTests, acceptTests, adoptTests, churnTests,
 	}
 	for _, g := range groups {
 		for _, c := range g {

@@ -50,7 +50,7 @@ func NewFake() *Fake { return &Fake{doors: map[string]poller.Acceptor{}} }
 // or that finds nobody listening, is closed already; its output is the parting.
 func (f *Fake) Connect(to net.Addr, from netip.AddrPort) *Peer {
 	defer f.begin()()
-	c := &fakeConn{fake: f, remote: from, room: unbounded}
+	c := &fakeConn{fake: f, remote: from, room: unbounded, acks: unbounded}
 	a := f.door(to)
 	if a == nil {
 		c.closed = true
@@ -126,6 +126,10 @@ func (f *Fake) begin() (end func()) {
 	f.turn.Lock()
 	f.inTurn = true
 	return func() {
+		f.counts.Unsent = 0
+		for _, c := range f.conns {
+			f.counts.Unsent += int64(c.Queue().Unsent)
+		}
 		f.mu.Lock()
 		f.stats = f.counts
 		f.mu.Unlock()

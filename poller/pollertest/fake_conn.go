@@ -32,6 +32,13 @@ type fakeConn struct {
 	moved   time.Duration
 	flushes [][]byte // what left, by system call
 
+	acks    int    // bytes that the peer will still acknowledge, or unbounded
+	acked   uint64 // bytes that it has
+	unacked int    // bytes that have left and it has not, FIN counted as one
+	unsent  int    // bytes that the test says the kernel holds
+	asked   uint64 // acked as of the last Transit
+	aborted bool   // Abort was called
+
 	deadline time.Duration // of the timer; 0 while unset
 	fin      bool          // no more writes
 	finSent  bool
@@ -110,18 +117,36 @@ func (c *fakeConn) sendQueued() {
 }
 
 // finish sends the FIN that CloseWrite asked for, once nothing is queued.
-func (c *fakeConn) finish() { c.finSent = c.finSent || c.fin && len(c.queue) == 0 }
+func (c *fakeConn) finish() {
+	if !c.finSent && c.fin && len(c.queue) == 0 {
+		c.finSent = true
+		c.transmit(1)
+	}
+}
+
+// transmit brings n more bytes on their way, and those that the peer acknowledges to it.
+func (c *fakeConn) transmit(n int) {
+	c.unacked += n
+	n = c.unacked
+	if c.acks != unbounded {
+		n = min(n, c.acks)
+		c.acks -= n
+	}
+	c.unacked -= n
+	c.acked += uint64(n)
+}
 
 // send hands p to the kernel.
 func (c *fakeConn) send(p []byte) {
 	c.fake.counts.Writes++
 	c.fake.counts.BytesOut += uint64(len(p))
 	c.flushes = append(c.flushes, p)
+	c.transmit(len(p))
 }
 
 // end closes the descriptor.
 func (c *fakeConn) end() {
-	if !c.blocked {
+	if !c.blocked && !c.aborted {
 		c.sendQueued()
 	}
 	c.forget()
@@ -185,7 +210,12 @@ func (c *fakeConn) Queue() poller.Queue {
 	if len(c.queue) == 0 {
 		return poller.Queue{}
 	}
-	q := poller.Queue{Stalled: c.fake.ticks(c.moved), Age: c.fake.ticks(c.queue[0].at)}
+	q := poller.Queue{
+		Stalled: c.fake.ticks(c.moved), Age: c.fake.ticks(c.queue[0].at),
+	}
+	if c.blocked {
+		q.Unsent = c.unsent
+	}
 	for _, w := range c.queue {
 		q.Bytes += len(w.p)
 		q.Messages += w.messages
@@ -238,6 +268,27 @@ func (c *fakeConn) SetTimer(d time.Duration) {
 	default:
 		const tick = poller.TimerTick
 		c.deadline = max((c.fake.now+d+tick-1)/tick, c.fake.now/tick+1) * tick
+	}
+}
+
+// Transit implements poller.Conn.
+func (c *fakeConn) Transit() poller.Transit {
+	c.fake.onLoop()
+	if c.reason != nil {
+		return poller.Transit{}
+	}
+	if c.acked != c.asked {
+		c.asked, c.moved = c.acked, c.fake.now
+	}
+	return poller.Transit{Acked: c.acked, Unsent: c.unsent, InFlight: c.unacked > 0}
+}
+
+// Abort implements poller.Conn.
+func (c *fakeConn) Abort(err error) {
+	c.fake.onLoop()
+	if c.reason == nil {
+		c.aborted = true
+		c.Close(err)
 	}
 }
 

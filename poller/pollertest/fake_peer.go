@@ -32,6 +32,19 @@ func (p *Peer) Reset() { p.act(func() { p.c.Close(syscall.ECONNRESET) }) }
 // connection blocks. A negative n lets it take all again.
 func (p *Peer) AcceptBytes(n int) { p.act(func() { p.c.room = max(n, unbounded) }) }
 
+// AckBytes lets the peer acknowledge n bytes from now on, where it acknowledged all that had left
+// before; FIN counts as one. A negative n lets it acknowledge all again.
+func (p *Peer) AckBytes(n int) {
+	p.act(func() {
+		p.c.acks = max(n, unbounded)
+		p.c.transmit(0)
+	})
+}
+
+// HoldUnsent says how many bytes the kernel holds that it has not sent. It changes nothing but what
+// the connection is told.
+func (p *Peer) HoldUnsent(n int) { p.act(func() { p.c.unsent = n }) }
+
 // act changes something under the connection and lets the connection notice.
 func (p *Peer) act(change func()) {
 	f := p.c.fake
@@ -66,6 +79,12 @@ func (p *Peer) FIN() bool {
 func (p *Peer) Closed() (closed bool, err error) {
 	defer p.c.fake.begin()()
 	return p.c.closed, p.c.reason
+}
+
+// Aborted reports whether the connection was ended by Abort.
+func (p *Peer) Aborted() bool {
+	defer p.c.fake.begin()()
+	return p.c.aborted
 }
 
 // Paused reports whether the connection is paused.
