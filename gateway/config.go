@@ -107,14 +107,22 @@ type Config struct {
 	ControlRate  float64
 	ControlBurst int
 
+	// SendBufferBytes bounds what the kernel takes for a connection and has not sent yet, up to a
+	// segment of 64 KiB more; 0 leaves it to the kernel, which is megabytes for each peer that does
+	// not read. More than half of QueueBytesMax is that half.
+	SendBufferBytes int
 	// QueueBytesMax, QueueMessagesMax and QueueAgeMax bound the outbound queue of a connection;
-	// WriteTimeout is how long it may go without the kernel taking a byte. Hot.
+	// while the kernel takes no more, what it has not sent counts into QueueBytesMax. WriteTimeout
+	// is how long the peer may take no byte. Hot.
 	QueueBytesMax    int
 	QueueMessagesMax int
 	QueueAgeMax      time.Duration
 	WriteTimeout     time.Duration
 	// SlowConsumer is the policy when the outbound queue of a chat connection is full. Hot.
 	SlowConsumer SlowPolicy
+	// CloseTimeout is how long a peer has, when its connection ends with a Close frame, to read
+	// that and what was sent before it; then the connection is reset. Hot.
+	CloseTimeout time.Duration
 
 	// PingInterval is the time between heartbeat pings (jittered by a fifth, the first one at a
 	// random point of it); 0 means none. PongTimeout is how long the answer may take. Hot.
@@ -256,11 +264,13 @@ func DefaultConfig() Config {
 		ControlRate:     10,
 		ControlBurst:    20,
 
-		QueueBytesMax:    256 << 10,
+		SendBufferBytes:  64 << 10,
+		QueueBytesMax:    1 << 20,
 		QueueMessagesMax: 512,
 		QueueAgeMax:      15 * time.Second,
 		WriteTimeout:     5 * time.Second,
 		SlowConsumer:     SlowDisconnect,
+		CloseTimeout:     5 * time.Second,
 
 		PingInterval: 25 * time.Second,
 		PongTimeout:  10 * time.Second,

@@ -73,7 +73,7 @@ func TestF15_pings_of_a_peer_that_reads_no_pongs(t *testing.T) {
 				t.Errorf("paused is %v, closed is %v", p.Paused(), p.closed())
 			}
 			s.fake.Advance(cfg.WriteTimeout + time.Second)
-			s.fake.Advance(lingerMax + time.Second)
+			s.fake.Advance(cfg.CloseTimeout + time.Second)
 			if !p.closed() || s.count(endSlowConsumer) != 1 {
 				t.Errorf("closed is %v, evicted %d", p.closed(), s.count(endSlowConsumer))
 			}

@@ -184,6 +184,7 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 	}
 	g.engine, err = engine(cfg.Engine, poller.Config{
 		Loops: cfg.Loops, Logger: g.log, StarvedParting: g.parting, UserTimeout: userTimeout,
+		UnsentBytesMax: min(cfg.SendBufferBytes, cfg.QueueBytesMax/2),
 	})
 	if err != nil {
 		return err

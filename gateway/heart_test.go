@@ -246,8 +246,12 @@ func TestLingeringIsBoundedInBytes(t *testing.T) {
 	for range 65 {
 		p.Deliver(make([]byte, 1<<10))
 	}
+	if !p.Paused() {
+		t.Error("a refused peer is read from for ever")
+	}
+	s.fake.Advance(lingerMax + 200*time.Millisecond)
 	if !p.closed() {
-		t.Error("a refused peer may send for ever")
+		t.Error("a refused peer may stay for ever")
 	}
 }
 

@@ -94,7 +94,7 @@ func (m *memoryGuard) close() {
 func (g *Gateway) checkMemory() {
 	m := g.memory
 	state := metrics.MemoryFine
-	switch used := float64(m.used()); {
+	switch used := float64(m.used() + g.unsent()); {
 	case used >= memoryHard*float64(m.limit):
 		state = metrics.MemoryHard
 	case used >= memorySoft*float64(m.limit):
@@ -112,6 +112,16 @@ func (g *Gateway) checkMemory() {
 	}
 }
 
+// unsent is what the kernel holds for peers that do not take it. The control group is charged for
+// it like for the memory of the process.
+func (g *Gateway) unsent() uint64 {
+	n := int64(0)
+	for _, l := range g.engine.Loops() {
+		n += l.Stats().Unsent
+	}
+	return uint64(max(n, 0))
+}
+
 // tight reports whether nothing more should be taken on.
 func (m *memoryGuard) tight() bool {
 	return metrics.MemoryState(m.state.Load()) != metrics.MemoryFine
@@ -121,7 +131,7 @@ func (m *memoryGuard) tight() bool {
 type relief struct{ lane *lane }
 
 // Run implements poller.Runner: it evicts, the largest queue first, until half of what is queued is
-// gone.
+// gone. What the kernel has not sent counts as queued.
 func (r *relief) Run() {
 	type owing struct {
 		session *session
@@ -134,7 +144,8 @@ func (r *relief) Run() {
 		if !ok || s.state != stateOpen {
 			return
 		}
-		if n := s.conn.Queue().Bytes; n > 0 {
+		q := s.conn.Queue()
+		if n := q.Bytes + q.Unsent; n > 0 {
 			list = append(list, owing{s, n})
 			total += n
 		}
@@ -147,6 +158,7 @@ func (r *relief) Run() {
 		}
 		freed += o.bytes
 		o.session.evict(slowMemory)
+		o.session.conn.Abort(nil) // there is no time to wait for the peer
 	}
 }
 

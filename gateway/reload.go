@@ -11,6 +11,7 @@ import (
 // coldFields are the fields of Config that a running gateway cannot change.
 var coldFields = map[string]bool{
 	"Listen": true, "Admin": true, "Engine": true, "Loops": true, "Workers": true,
+	"SendBufferBytes":     true,
 	"RequestLineBytesMax": true, "HeaderBytesMax": true, "HeadersMax": true,
 	"Echo": true, "RoomDefault": true,
 	"Compression": true, "CompressionLevel": true, "CompressionBytesMin": true,

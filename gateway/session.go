@@ -35,7 +35,8 @@ const (
 )
 
 const (
-	// lingerMax and lingerBytesMax bound the wait for the peer's FIN after our last word.
+	// lingerMax bounds the wait for the peer's FIN once it has our last word, lingerBytesMax what
+	// is read from it meanwhile.
 	lingerMax      = time.Second
 	lingerBytesMax = 64 << 10
 	// framesPerTurn bounds the frames of one connection that are handled before the others get
@@ -54,13 +55,13 @@ const (
 	holdProof                    // the token in its first message is being verified
 )
 
-// pulse is where a heartbeat stands.
+// pulse is where a heartbeat stands, and in stateLingering where our last word does.
 type pulse uint8
 
 const (
-	pulseResting pulse = iota // no ping is under way
-	pulseAsked                // a ping was sent and nothing has arrived since
-	pulseHeard                // something has: the peer lives
+	pulseResting pulse = iota // no ping is under way; of a last word it is not known yet
+	pulseAsked                // a ping was sent and nothing has arrived since; it is on its way
+	pulseHeard                // something has: the peer lives; the peer has acknowledged it
 )
 
 // session is one client. Everything in it belongs to the connection's loop, but for active.mu and
@@ -97,11 +98,13 @@ type session struct {
 	deaf      bool   // the peer has sent Close: whatever follows it is ignored
 	id        connID // set once, before anything else
 
-	lingered uint32 // bytes thrown away while lingering
+	// taken is, while open, what the peer had acknowledged (Transit.Acked, modulo 2^32) when it was
+	// last pinged or judged; while lingering, the bytes thrown away.
+	taken uint32
 
 	// Times in ticks of the loop's clock; 0 means unset.
 	messaged  uint32 // a message arrived, or the session began
-	beat      uint32 // next ping, or deadline of the peer's sign of life
+	beat      uint32 // next ping, deadline of the sign of life, or next look while lingering
 	assembled uint32 // the unfinished message must be complete
 	quit      uint32 // handshake, linger or drain deadline
 	wakes     uint32 // the timer's setting
@@ -110,15 +113,15 @@ type session struct {
 // OnData implements poller.Handler.
 func (s *session) OnData(p []byte) {
 	defer s.contain()
-	if s.pulse == pulseAsked {
-		s.pulse = pulseHeard
-	}
 	switch s.state {
 	case stateHandshake:
 		s.shake(p)
 	case stateVerifying:
 		s.refuse(wire.EarlyData)
 	case stateOpen:
+		if s.pulse == pulseAsked {
+			s.pulse = pulseHeard
+		}
 		s.receive(p)
 	case stateLingering:
 		s.discard(len(p))
@@ -261,8 +264,8 @@ func (s *session) release(why hold) {
 // the queue is long is no sign of that, as a single message may be longer than its bound.
 func (s *session) reply(p []byte) {
 	s.conn.Write(p)
-	over := s.conn.Queue().Bytes > s.lane.cfg().QueueBytesMax
-	if s.blocked && over && s.state == stateOpen {
+	cfg := s.lane.cfg()
+	if bytes, _ := s.owed(cfg); s.blocked && bytes > cfg.QueueBytesMax && s.state == stateOpen {
 		s.hold(holdBlocked)
 	}
 }
@@ -344,20 +347,24 @@ func (s *session) endWith(why endReason, code uint16, text string) {
 	s.linger(why)
 }
 
-// linger waits for the peer to take our last word and close. Closing at once, over bytes that we
-// have not read, would reset the connection and destroy that word on its way.
+// linger waits for the peer to take our last word and close, see checkLinger. Closing at once, over
+// bytes that we have not read, would reset the connection and destroy that word on its way.
 func (s *session) linger(why endReason) {
 	s.auditEnd(why)
 	s.state, s.ended = stateLingering, why
+	s.pulse, s.taken = pulseResting, 0
 	s.conn.CloseWrite()
 	s.conn.Resume()
-	s.quit = s.lane.tick() + ticks(lingerMax)
+	now := s.lane.tick()
+	s.beat, s.quit = now+ticks(lingerMax), now+ticks(s.lane.cfg().CloseTimeout)
 	s.schedule()
 }
 
+// discard throws away what arrives while lingering. Past the bound the peer is not read from any
+// more: it may still be reading.
 func (s *session) discard(n int) {
-	s.lingered += uint32(n)
-	if s.lingered > lingerBytesMax {
-		s.conn.Close(nil)
+	s.taken += uint32(n)
+	if s.taken > lingerBytesMax {
+		s.conn.Pause()
 	}
 }

@@ -54,25 +54,25 @@ func (s *session) send(r hub.Run) {
 	s.lane.m.MessagesSent.Add(uint64(r.Messages))
 }
 
-// fits reports whether the queue has room for r. An empty queue always has.
+// fits reports whether the queue has room for r. An empty queue always has, unless the kernel takes
+// no more.
 func (s *session) fits(r hub.Run, cfg *Config) bool {
-	if !s.blocked {
-		q := s.conn.Queue()
-		return q.Bytes == 0 || within(q.Bytes, q.Messages, r, cfg)
-	}
-	q := s.conn.Queue()
-	return within(q.Bytes, q.Messages, r, cfg)
+	bytes, messages := s.owed(cfg)
+	return bytes == 0 && !s.blocked ||
+		bytes+len(r.Frames) <= cfg.QueueBytesMax && messages+r.Messages <= cfg.QueueMessagesMax
 }
 
-func within(bytes, messages int, r hub.Run, cfg *Config) bool {
-	return bytes+len(r.Frames) <= cfg.QueueBytesMax && messages+r.Messages <= cfg.QueueMessagesMax
+// owed is what counts as queued: the queue, and what the kernel has not sent. Of the latter at most
+// half the bound counts, so that a small bound leaves room for messages.
+func (s *session) owed(cfg *Config) (bytes, messages int) {
+	q := s.conn.Queue()
+	return q.Bytes + min(q.Unsent, cfg.QueueBytesMax/2), q.Messages
 }
 
 // overflow applies the policy to a run that does not fit.
 func (s *session) overflow(r hub.Run, cfg *Config) {
 	why := slowBytes
-	q := s.conn.Queue()
-	if q.Bytes+len(r.Frames) <= cfg.QueueBytesMax {
+	if bytes, _ := s.owed(cfg); bytes+len(r.Frames) <= cfg.QueueBytesMax {
 		why = slowMessages
 	}
 	switch cfg.SlowConsumer {
@@ -81,7 +81,7 @@ func (s *session) overflow(r hub.Run, cfg *Config) {
 	case SlowDropOldest:
 		s.dropOldest(r, why, cfg)
 	case SlowLatest:
-		n, _ := s.conn.DropOldest(q.Bytes)
+		n, _ := s.conn.DropOldest(s.conn.Queue().Bytes)
 		s.dropped(SlowLatest, why, n+r.Messages-1)
 		s.send(hub.Run{Frames: r.Last, Messages: 1, Last: r.Last})
 	default:
@@ -113,10 +113,11 @@ func (s *session) dropped(policy SlowPolicy, why slowReason, messages int) {
 	s.lane.m.SlowConsumer(policyIndex(policy), uint8(why)).Add(uint64(messages))
 }
 
-// stalled evicts a blocked session whose queue makes no progress, or whose oldest message is too
-// old. The dropping policies keep such a peer: the heartbeat decides about it, unless it has not
-// taken the gateway's answers and is not read from.
+// stalled asks the kernel about a blocked session, and evicts it if its queue makes no progress or
+// its oldest message is too old. The dropping policies keep such a peer: the heartbeat decides
+// about it, unless it has not taken the gateway's answers and is not read from.
 func (s *session) stalled(cfg *Config) bool {
+	s.conn.Transit() // refreshes what Queue tells
 	if cfg.SlowConsumer != SlowDisconnect && !s.echo && s.held&holdBlocked == 0 {
 		return false
 	}
@@ -132,8 +133,9 @@ func (s *session) stalled(cfg *Config) bool {
 	return true
 }
 
-// evict disconnects a slow consumer. What it has not taken is dropped, to make way for the Close
-// frame.
+// evict disconnects a slow consumer. What waits in its queue is dropped, but for a frame of which a
+// part was sent; a peer that reads has CloseTimeout for what the kernel has taken and, behind it,
+// the Close frame.
 func (s *session) evict(why slowReason) {
 	if s.state != stateOpen {
 		return

@@ -158,9 +158,14 @@ func TestSlowConsumerThatStandsStill(t *testing.T) {
 			}
 			c.fake.Advance(time.Second + 2*blockedCheck)
 			c.wantOnly(SlowDisconnect, tt.why, 1)
-			c.fake.Advance(lingerMax + time.Second)
-			if !c.slow.closed() {
-				t.Error("an evicted reader that takes nothing is still open")
+			c.fake.Advance(c.lanes[0].cfg().CloseTimeout - time.Second - 2*blockedCheck - lingerCheck)
+			if c.slow.closed() {
+				t.Error("closed before its close timeout")
+			}
+			c.fake.Advance(time.Second + 4*blockedCheck)
+			if !c.slow.closed() || !c.slow.Aborted() {
+				t.Errorf("an evicted reader that takes nothing: closed is %v, reset is %v",
+					c.slow.closed(), c.slow.Aborted())
 			}
 		})
 	}

@@ -8,6 +8,14 @@ import (
 	"sluice/poller"
 )
 
+const (
+	// busyBytes is how much a peer must have acknowledged since its ping to be taken for busy
+	// reading it: more than the chatter of a quiet room.
+	busyBytes = 16 << 10
+	// lingerCheck is how often it is looked whether our last word has arrived.
+	lingerCheck = 300 * time.Millisecond
+)
+
 // ticks converts a duration to timer ticks, rounding up.
 func ticks(d time.Duration) uint32 {
 	return uint32((d + poller.TimerTick - 1) / poller.TimerTick)
@@ -55,9 +63,7 @@ func (s *session) OnTimer() {
 	case stateOpen:
 		s.checkOpen(now)
 	case stateLingering:
-		if due(s.quit, now) {
-			s.conn.Close(nil)
-		}
+		s.checkLinger(now)
 	}
 	s.schedule()
 }
@@ -121,21 +127,55 @@ func (s *session) ageDeadline() uint32 {
 }
 
 // heartbeat sends a ping, or judges the peer by what it did since the last one: anything that
-// arrived proves that it lives. While reading is held nothing can arrive, so nothing is judged.
+// arrived proves that it lives, and so do the bytes that it takes while the ping is behind them.
+// While reading is held nothing can arrive, so nothing is judged.
 func (s *session) heartbeat(now uint32) {
 	switch {
 	case s.pulse == pulseResting:
 		s.pulse = pulseAsked
 		s.beat = now + ticks(s.lane.cfg().PongTimeout)
+		s.taken = uint32(s.conn.Transit().Acked)
 		s.lane.m.ControlSent.Inc()
 		s.lane.scratch = wire.AppendFrame(s.lane.scratch[:0], wire.OpPing, false, nil)
 		s.reply(s.lane.scratch)
 		s.rest()
 	case s.pulse == pulseHeard || s.held != 0:
 		s.nextBeat()
+	case s.takes():
+		s.beat = now + ticks(s.lane.cfg().PongTimeout)
 	default:
 		s.ended = endPongTimeout
+		s.conn.Abort(nil)
+	}
+}
+
+// takes reports whether a peer that has not answered its ping may still have to read what was sent
+// before it: it has acknowledged something since it was pinged or last asked about, and either more
+// waits for it, or that was so much that it may be busy with it. The ping alone, which the kernel
+// of a process that hangs acknowledges too, proves nothing.
+func (s *session) takes() bool {
+	t := s.conn.Transit()
+	acked := uint32(t.Acked) - s.taken
+	s.taken = uint32(t.Acked)
+	waiting := s.conn.Queue().Bytes > 0 || !t.Arrived()
+	return acked >= busyBytes || acked > 0 && waiting
+}
+
+// checkLinger ends a lingering session. Once the peer has acknowledged our last word it has
+// lingerMax to close, counted from that word if it went through at once. If it has not at
+// CloseTimeout, the connection is reset, so that nothing of it stays in the kernel.
+func (s *session) checkLinger(now uint32) {
+	arrived := s.pulse == pulseHeard || s.conn.Queue().Bytes == 0 && s.conn.Transit().Arrived()
+	switch {
+	case arrived && (s.pulse == pulseResting || due(s.quit, now)):
 		s.conn.Close(nil)
+	case due(s.quit, now):
+		s.conn.Abort(nil)
+	case arrived:
+		s.pulse, s.beat = pulseHeard, 0
+		s.quit = min(s.quit, now+ticks(lingerMax))
+	default:
+		s.pulse, s.beat = pulseAsked, now+ticks(lingerCheck)
 	}
 }
 
@@ -156,8 +196,8 @@ func (s *session) schedule() {
 		}
 	}
 	consider(s.quit)
+	consider(s.beat)
 	if s.state == stateOpen {
-		consider(s.beat)
 		if s.proof != nil {
 			consider(s.proof.deadline)
 			consider(s.proof.recheckAt)

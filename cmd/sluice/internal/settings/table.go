@@ -239,6 +239,10 @@ func messageSettings() []Setting {
 			"how long a message may wait", "", false, durationKind()},
 		{"write-timeout", "WriteTimeout", groupSlow, "time",
 			"how long a client may take no byte", "", false, durationKind()},
+		{"close-timeout", "CloseTimeout", groupSlow, "time",
+			"for a client to read what was sent before its end", "", false, durationKind()},
+		{"send-buffer", "SendBufferBytes", groupSlow, "size",
+			"bytes that may wait in the kernel for one client", "the kernel's", false, sizeKind()},
 	}
 }
 
