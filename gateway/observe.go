@@ -98,7 +98,7 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 		snap.Loops = append(snap.Loops, metrics.Loop{
 			Conns: s.Conns, Queued: s.Queued, Turns: s.Turns, Events: s.Events,
 			Reads: s.Reads, Writes: s.Writes, BytesIn: s.BytesIn, BytesOut: s.BytesOut,
-			LastTurn: s.LastTurn,
+			LastTurn: s.LastTurn, Unsent: s.Unsent,
 		})
 	}
 	if g.codec != nil {

@@ -93,6 +93,10 @@ func messageFamilies() []family {
 		name:    "write_queue_bytes",
 		help:    "Bytes in the outbound queues of all connections.",
 		collect: loops(func(l *Loop) int64 { return l.Queued }),
+	}, {
+		name:    "unsent_bytes",
+		help:    "Bytes that the kernel holds for connections whose peers do not take them.",
+		collect: loops(func(l *Loop) int64 { return l.Unsent }),
 	}}
 }
 

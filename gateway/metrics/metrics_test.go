@@ -57,7 +57,7 @@ func fullSnapshot(loops int) Snapshot {
 	for i := range loops {
 		s.Loops = append(s.Loops, Loop{
 			Conns: 100 + i, Queued: 200, Turns: uint64(300 + i), Events: 400, Reads: 500,
-			Writes: 600, BytesIn: 700, BytesOut: 800, LastTurn: 250 * time.Millisecond,
+			Writes: 600, BytesIn: 700, BytesOut: 800, Unsent: 900, LastTurn: 250 * time.Millisecond,
 		})
 	}
 	return s
@@ -152,6 +152,7 @@ func TestSnapshotIsShown(t *testing.T) {
 		`sluice_received_bytes_total`:                    "1400",
 		`sluice_sent_bytes_total`:                        "1600",
 		`sluice_write_queue_bytes`:                       "400",
+		`sluice_unsent_bytes`:                            "1800",
 		`sluice_compression_memory_bytes`:                "16",
 		`sluice_broadcast_queue_bytes`:                   "15",
 		`sluice_channels`:                                "14",

@@ -26,6 +26,7 @@ type Snapshot struct {
 type Loop struct {
 	Conns             int   // open connections
 	Queued            int64 // bytes in their outbound queues
+	Unsent            int64 // bytes that the kernel holds unsent for those that are blocked
 	Turns, Events     uint64
 	Reads, Writes     uint64        // system calls
 	BytesIn, BytesOut uint64        // on the wire

@@ -242,7 +242,7 @@ func messageSettings() []Setting {
 		{"close-timeout", "CloseTimeout", groupSlow, "time",
 			"for a client to read what was sent before its end", "", false, durationKind()},
 		{"send-buffer", "SendBufferBytes", groupSlow, "size",
-			"bytes that may wait in the kernel for one client", "the kernel's", false, sizeKind()},
+			"bytes unsent in the kernel for one client", "unlimited", false, sizeKind()},
 	}
 }
 
