@@ -20,6 +20,9 @@ const (
 	gapMax = 1500 * time.Millisecond
 	// iovecsMax bounds the segments that leave in one system call.
 	iovecsMax = 256
+	// directBytes is the size from which a write is not copied into the queue but sent at once,
+	// with what is queued before it, in one system call.
+	directBytes = chunkBytes
 )
 
 func withDefaults(cfg Config) Config {

@@ -8,12 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// directBytes is the size from which a write is not copied into the queue but sent at once,
-	// with what is queued before it, in one writev.
-	directBytes = chunkBytes
-)
-
 // epollConn is a connection of the epoll engine. At 96 bytes it is what an idle connection costs
 // the engine, beside eight in loop.conns.
 type epollConn struct {

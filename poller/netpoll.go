@@ -17,6 +17,7 @@ import (
 //
 // netpoll's own Connection is not used: it reads all that a peer sends into memory without a bound,
 // has no way to stop that, and wants a goroutine for each connection that is being written to.
+// Detaching it to stop reading would lose what the poller is about to put into its buffer.
 //
 // netpoll's pollers belong to the process: they start with the first engine and never stop.
 type netpollEngine struct {

@@ -68,10 +68,17 @@ func (c *netpollConn) RemoteAddr() netip.AddrPort { return c.remote.addrPort() }
 
 // Write implements Conn.
 func (c *netpollConn) Write(p []byte) {
-	if c.writable(p) {
-		c.queue().copy(&c.loop.pool, p, c.loop.tick)
-		c.loop.queued(c, len(p))
+	if !c.writable(p) {
+		return
 	}
+	l := c.loop
+	if len(p) >= directBytes && c.flags&flagBlocked == 0 {
+		if p = l.writeThrough(c, p); len(p) == 0 {
+			return
+		}
+	}
+	c.queue().copy(&l.pool, p, l.tick)
+	l.queued(c, len(p))
 }
 
 // WriteShared implements Conn.

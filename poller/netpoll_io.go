@@ -103,8 +103,8 @@ func (l *netpollLoop) writeFailed(c *netpollConn) {
 // gives back.
 func (l *netpollLoop) send(c *netpollConn) error {
 	for c.q != nil {
-		n, want, err := l.sendOnce(c)
-		l.advance(c, max(n, 0))
+		n, want, err := l.sendOnce(c, nil)
+		l.advance(c, n)
 		switch {
 		case err == unix.EINTR:
 		case err != nil && err != unix.EAGAIN:
@@ -116,16 +116,20 @@ func (l *netpollLoop) send(c *netpollConn) error {
 	return nil
 }
 
-// sendOnce makes one system call for the queue. want is what it offered.
-func (l *netpollLoop) sendOnce(c *netpollConn) (n, want int, err error) {
+// sendOnce makes one system call for the queue and, after it, extra. want is what it offered.
+func (l *netpollLoop) sendOnce(c *netpollConn, extra []byte) (n, want int, err error) {
 	l.bufs = l.bufs[:0]
-	for len(l.bufs) < iovecsMax {
+	for c.q != nil && len(l.bufs) < iovecsMax-1 {
 		p := c.q.pending(len(l.bufs))
 		if p == nil {
 			break
 		}
 		l.bufs = append(l.bufs, p)
 		want += len(p)
+	}
+	if len(extra) > 0 && (c.q == nil || want == c.q.bytes) { // else it does not come next
+		l.bufs = append(l.bufs, extra)
+		want += len(extra)
 	}
 	l.counts.writes++
 	if len(l.bufs) == 1 {
@@ -134,14 +138,34 @@ func (l *netpollLoop) sendOnce(c *netpollConn) (n, want int, err error) {
 		n, err = unix.SendmsgBuffers(int(c.fd), l.bufs, nil, nil, 0)
 	}
 	clear(l.bufs)
+	n = max(n, 0)
+	l.counts.bytesOut += uint64(n)
 	return n, want, err
+}
+
+// writeThrough sends what is queued and p, and returns what the kernel left of p for the queue.
+func (l *netpollLoop) writeThrough(c *netpollConn, p []byte) (rest []byte) {
+	queued := 0
+	if c.q != nil {
+		queued = c.q.bytes
+	}
+	n, _, err := l.sendOnce(c, p)
+	if err != nil && err != unix.EAGAIN && err != unix.EINTR {
+		l.writeFailed(c)
+		return nil
+	}
+	mine := max(n-queued, 0)
+	l.advance(c, n-mine)
+	return p[mine:]
 }
 
 // advance notes that n queued bytes have left.
 func (l *netpollLoop) advance(c *netpollConn, n int) {
+	if c.q == nil {
+		return
+	}
 	c.q.advance(&l.pool, n, l.tick)
 	l.counts.queued -= int64(n)
-	l.counts.bytesOut += uint64(n)
 	if c.q.bytes == 0 {
 		l.dropQueue(c)
 	}
