@@ -59,7 +59,8 @@ type Config struct {
 	ConnectionsMax int
 	// ConnectionsPerIPMax, AcceptRate (per second, all peers together) and AcceptRatePerIP bound
 	// who may connect; 0 means unlimited. AcceptBurst and AcceptBurstPerIP are the bucket sizes.
-	// An IPv6 peer counts by its /64. Hot.
+	// An IPv6 peer counts by its /64; a /56 may do 4 times and a /48 16 times as much, by each
+	// limit of an address. Hot.
 	ConnectionsPerIPMax int
 	AcceptRate          float64
 	AcceptBurst         int
