@@ -46,6 +46,15 @@ func (s *session) beginHandshake(turned *wire.Refusal) {
 	s.schedule()
 }
 
+// OnSecured implements tlsio.Secured: the time for the request begins when it can be sent. TLS has a
+// timeout of its own.
+func (s *session) OnSecured() {
+	if s.state == stateHandshake {
+		s.quit = s.lane.tick() + ticks(s.lane.cfg().HandshakeTimeout)
+		s.schedule()
+	}
+}
+
 // shake goes on with the handshake.
 func (s *session) shake(p []byte) {
 	n, done, err := s.hs.parser.Feed(p)

@@ -172,7 +172,8 @@ func (e *encryption) close() {
 func (e *encryption) stats() metrics.TLS {
 	s := e.server.Stats()
 	return metrics.TLS{
-		Outcomes: s.Outcomes[:], Resumed: s.Resumed, Pending: s.Pending, Expires: e.expiry(),
+		Outcomes: s.Outcomes[:], Resumed: s.Resumed, Begun: s.Begun, Pending: s.Pending,
+		Waiting: s.Waiting, Expires: e.expiry(),
 		Reloaded: e.reloaded.Load(), Failed: e.failed.Load(),
 	}
 }

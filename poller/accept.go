@@ -83,7 +83,8 @@ func (s *listeners) close() {
 // for it again and again.
 type listener struct {
 	host     *listeners
-	acceptor Acceptor
+	acceptor Acceptor  // throttle, if there is one
+	throttle *throttle // nil if its acceptor takes all that come
 	addr     net.Addr
 	fd       int
 	stopped  int // readable once stop was called
@@ -123,8 +124,11 @@ func newListener(s *listeners, addr string, a Acceptor) (*listener, error) {
 		return nil, fmt.Errorf("poller: pipe: %w", err)
 	}
 	l := &listener{
-		host: s, acceptor: a, addr: ln.Addr(), fd: fd, stopped: stopped, stopping: stopping,
+		host: s, acceptor: a, throttle: newThrottle(a), addr: ln.Addr(), fd: fd, stopped: stopped, stopping: stopping,
 		batches: make([][]incoming, len(s.loops)),
+	}
+	if l.throttle != nil {
+		l.acceptor = l.throttle
 	}
 	inherit(l.fd, s.cfg)
 	l.takeReserve()
@@ -144,11 +148,11 @@ func (l *listener) run() {
 	wait := -1
 	listening := true
 	for !l.poll(listening, wait) {
-		more, ok := l.acceptSome()
+		more, rest := l.acceptSome()
 		l.deal()
-		listening, wait = ok, -1
-		if !ok {
-			wait = int(acceptBackoff.Milliseconds()) // look at nothing but stop until then
+		listening, wait = rest == 0, -1
+		if rest > 0 {
+			wait = int(rest.Milliseconds()) // look at nothing but stop until then
 		} else if more {
 			wait = 0
 		}
@@ -169,29 +173,33 @@ func (l *listener) poll(listening bool, wait int) (stop bool) {
 	return fds[0].Revents != 0
 }
 
-// acceptSome accepts up to a batch. more says that others may be waiting, ok that accepting works.
-func (l *listener) acceptSome() (more, ok bool) {
+// acceptSome accepts up to a batch. more says that others may be waiting, rest for how long they
+// have to: because the kernel is out of something, or the acceptor has no room.
+func (l *listener) acceptSome() (more bool, rest time.Duration) {
 	for range acceptBatch {
+		if l.throttle.full() {
+			return true, throttleRest
+		}
 		fd, sa, err := accept(l.fd)
 		switch err {
 		case nil:
 			l.admit(fd, sa)
 		case unix.EAGAIN:
-			return false, true
+			return false, 0
 		case unix.EINTR, unix.ECONNABORTED:
 			// The next one may be fine.
 		case unix.EMFILE, unix.ENFILE:
 			l.host.counts.starved.Add(1)
 			l.fail(err)
 			if !l.turnAwayStarved() {
-				return false, false
+				return false, acceptBackoff
 			}
 		default: // ENOBUFS, ENOMEM and whatever else a kernel can be out of
 			l.fail(err)
-			return false, false
+			return false, acceptBackoff
 		}
 	}
-	return true, true
+	return true, 0
 }
 
 // admit asks the acceptor about a new socket and puts it in a loop's batch.
@@ -202,6 +210,9 @@ func (l *listener) admit(fd int, sa unix.Sockaddr) {
 		l.host.counts.turned.Add(1)
 		turnAway(fd, verdict.Parting)
 		return
+	}
+	if l.throttle != nil {
+		l.throttle.unopened.Add(1)
 	}
 	l.batches[l.next] = append(l.batches[l.next], incoming{fd, remote, l.acceptor, verdict.Tag})
 	l.next = (l.next + 1) % len(l.batches)
@@ -216,7 +227,7 @@ func (l *listener) deal() {
 		if l.host.loops[i].give(b) {
 			l.host.counts.accepted.Add(uint64(len(b)))
 		} else {
-			for _, in := range b {
+			for _, in := range b { // the engine is ending
 				unix.Close(in.fd)
 			}
 		}

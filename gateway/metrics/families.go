@@ -226,6 +226,14 @@ func tlsFamilies(cfg *Config) []family {
 		help:    "TLS handshakes under way.",
 		collect: state(func(s *Snapshot) int { return s.TLS.Pending }),
 	}, {
+		name:    "tls_handshakes_waiting",
+		help:    "TLS handshakes that wait to be begun. More connections wait in the kernel.",
+		collect: state(func(s *Snapshot) int { return s.TLS.Waiting }),
+	}, {
+		name:    "tls_handshakes_begun_total",
+		help:    "TLS handshakes for which something was computed.",
+		collect: state(func(s *Snapshot) uint64 { return s.TLS.Begun }),
+	}, {
 		name: "tls_certificate_expiry_timestamp_seconds",
 		help: "When the first of the certificates expires, in seconds since 1970; 0 without TLS.",
 		collect: state(func(s *Snapshot) int64 {

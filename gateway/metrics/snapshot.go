@@ -78,7 +78,9 @@ type AuthQueue struct {
 type TLS struct {
 	Outcomes         []uint64  // of handshakes since the start, in the order of Config.TLSOutcomes
 	Resumed          uint64    // since the start
+	Begun            uint64    // handshakes for which something was computed, since the start
 	Pending          int       // handshakes under way
+	Waiting          int       // handshakes that wait to be begun
 	Expires          time.Time // the first of the certificates; zero without TLS
 	Reloaded, Failed uint64    // attempts to load certificates again
 }

@@ -37,11 +37,23 @@ func (p *Proxied) Stats() Stats {
 // Wrap returns an acceptor for connections of proxies. a is asked to admit the client that a proxy
 // announces, on the loop of the connection, and gets connections that are the client's by their
 // RemoteAddr, with the bytes behind the header. A proxy that speaks for itself is its own client.
-func (p *Proxied) Wrap(a poller.Acceptor) poller.Acceptor { return &acceptor{p, a} }
+func (p *Proxied) Wrap(a poller.Acceptor) poller.Acceptor {
+	next := &acceptor{p, a}
+	if rooms, ok := a.(poller.Throttle); ok {
+		return &throttled{next, rooms}
+	}
+	return next
+}
 
 type acceptor struct {
 	proxied *Proxied
 	next    poller.Acceptor
+}
+
+// throttled is an acceptor whose next one is a poller.Throttle.
+type throttled struct {
+	*acceptor
+	poller.Throttle
 }
 
 // Admit implements poller.Acceptor. The client is not known yet.

@@ -46,6 +46,10 @@ func Application(h poller.Handler) poller.Handler {
 	return h
 }
 
+// Secured is implemented by handlers that want to know of the end of the handshake. OnSecured is
+// called on the loop, before the first OnData.
+type Secured interface{ OnSecured() }
+
 type acceptor struct {
 	server *Server
 	app    poller.Acceptor
@@ -58,11 +62,15 @@ func (a *acceptor) Admit(remote netip.AddrPort) poller.Admission {
 	return v
 }
 
+// Room implements poller.Throttle: what cannot be begun soon waits in the kernel.
+func (a *acceptor) Room() int { return a.server.schedule.room() }
+
 // Open implements poller.Acceptor.
 func (a *acceptor) Open(raw poller.Conn, tag uint8) poller.Handler {
 	c := &conn{server: a.server, raw: raw}
 	loop := raw.Loop()
-	c.hs = newHandshake(a.server, (*transport)(c), func() { c.post(loop) })
+	peer := raw.RemoteAddr().Addr()
+	c.hs = newHandshake(a.server, (*transport)(c), peer, func() { c.post(loop) })
 	c.app = a.app.Open(c, tag)
 	return c
 }
@@ -206,6 +214,9 @@ func (c *conn) advance() {
 	case p.err == nil:
 		c.tls, c.in = p.tls, p.in
 		c.state |= pending // the peer may have sent more than the handshake
+		if app, ok := c.app.(Secured); ok {
+			app.OnSecured()
+		}
 	case len(p.out) > 0:
 		c.linger(p.err)
 	default:

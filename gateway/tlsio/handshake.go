@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -20,17 +21,19 @@ type handshake struct {
 	server    *Server
 	wake      func() // has the loop call take; from any goroutine
 	transport net.Conn
+	peer      netip.Addr
+	deadline  time.Time
 	timer     *time.Timer
+	place     place // the scheduler's
 
-	mu      sync.Mutex
-	arrived sync.Cond // in has grown, or failed is set
-	in      []byte    // ciphertext not yet taken by crypto/tls
-	out     []byte    // ciphertext not yet taken by the loop
-	tls     *tls.Conn // set with started
-	started bool      // there is a goroutine
-	done    bool      // it has ended, or never will be
-	failed  error     // stops it
-	err     error     // how it ended; valid once done
+	mu     sync.Mutex
+	in     []byte    // ciphertext not yet taken by crypto/tls
+	out    []byte    // ciphertext not yet taken by the loop
+	tls    *tls.Conn // set by the goroutine
+	queued bool      // the scheduler knows of it
+	done   bool      // it has ended
+	failed error     // stops it
+	err    error     // how it ended; valid once done
 }
 
 // progress is what a handshake has for its loop.
@@ -44,11 +47,13 @@ type progress struct {
 	err error
 }
 
-// newHandshake begins the time that a handshake has. transport is what crypto/tls gets to see; its
-// Read and Write end up in read and write.
-func newHandshake(s *Server, transport net.Conn, wake func()) *handshake {
-	h := &handshake{server: s, transport: transport, wake: wake}
-	h.arrived.L = &h.mu
+// newHandshake begins the time that a handshake with peer has. transport is what crypto/tls gets to
+// see; its Read and Write end up in read and write.
+func newHandshake(s *Server, transport net.Conn, peer netip.Addr, wake func()) *handshake {
+	h := &handshake{
+		server: s, transport: transport, peer: peer, wake: wake,
+		deadline: time.Now().Add(s.cfg.HandshakeTimeout),
+	}
 	h.mu.Lock() // against a timer that is faster than us
 	defer h.mu.Unlock()
 	h.timer = time.AfterFunc(s.cfg.HandshakeTimeout, func() { h.fail(ErrTimeout) })
@@ -58,61 +63,70 @@ func newHandshake(s *Server, transport net.Conn, wake func()) *handshake {
 // feed takes a copy of ciphertext, on the loop. It reports whether that was enough for now.
 func (h *handshake) feed(p []byte) (full bool) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.in = append(h.in, p...)
-	if h.started {
-		h.arrived.Signal()
-	} else if !h.done && helloReady(h.in) {
-		h.startLocked()
+	full = len(h.in) > inboxBytesMax
+	known := h.queued
+	if !known && !h.done {
+		h.queued = helloReady(h.in)
 	}
-	return len(h.in) > inboxBytesMax
-}
-
-// startLocked gives the handshake its goroutine.
-func (h *handshake) startLocked() {
-	cfg := h.server.cfg.TLS()
-	if err := h.server.admit(h); err != nil {
-		h.endLocked(err)
-		return
+	begins := h.queued && !known
+	h.mu.Unlock()
+	switch {
+	case known:
+		h.server.schedule.poke(h)
+	case begins:
+		if err := h.server.schedule.enqueue(h); err != nil {
+			h.fail(err)
+		}
 	}
-	h.started = true
-	h.tls = tls.Server(h.transport, cfg)
-	go h.run()
+	return full
 }
 
 // run is the goroutine. It ends with the handshake; fail ends both.
 func (h *handshake) run() {
-	defer h.server.leave(h)
-	h.server.slots <- struct{}{}
-	err := h.shake()
-	<-h.server.slots
+	conn := tls.Server(h.transport, h.server.cfg.TLS())
+	err := shake(conn)
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.tls = conn
 	h.endLocked(err)
+	h.mu.Unlock()
+	h.server.schedule.finish(h, err == nil)
 }
 
 // shake contains what may go wrong in a handshake to its own connection.
-func (h *handshake) shake() (err error) {
+func shake(conn *tls.Conn) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("tlsio: handshake panicked: %v\n%s", v, debug.Stack())
+			err = fmt.Errorf("%w: %v\n%s", errPanicked, v, debug.Stack())
 		}
 	}()
-	return h.tls.Handshake()
+	return conn.Handshake()
 }
 
-// fail stops the handshake. Only the first call counts, and none after its end.
+// fail stops the handshake. Only the first call counts, and none after its end. No lock may be held.
 func (h *handshake) fail(err error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case h.done || h.failed != nil:
-	case h.started:
-		h.failed = err
-		h.arrived.Signal()
-	default:
-		h.endLocked(err)
+	if h.done {
+		h.mu.Unlock()
+		return
 	}
+	if h.failed == nil {
+		h.failed = err
+	}
+	h.mu.Unlock()
+	started, waited := h.server.schedule.abandon(h)
+	if started {
+		return // the goroutine ends it
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.done {
+		return
+	}
+	if waited && h.failed == ErrTimeout {
+		h.failed = ErrBusy // the peer has done its part
+	}
+	h.endLocked(h.failed)
 }
 
 // endLocked is the end, for whatever reason.
@@ -128,8 +142,13 @@ func (h *handshake) reason(err error) error {
 	if err == nil {
 		return nil
 	}
-	if h.failed != nil {
+	switch {
+	case h.failed == ErrTimeout && h.place.idle: // after our answer
+		return &HandshakeError{Outcome: OutcomeTimeout, Err: ErrTimeout}
+	case h.failed != nil:
 		return h.failed
+	case errors.Is(err, errPanicked):
+		return err
 	}
 	outcome := classify(err)
 	if outcome == OutcomeNotTLS {
@@ -145,18 +164,16 @@ func (h *handshake) reason(err error) error {
 // read is the transport's Read, on the goroutine. While it waits for the peer another handshake may
 // compute.
 func (h *handshake) read(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.in) == 0 && h.failed == nil {
-		h.wake() // there may be something to send, or room for input again
-		<-h.server.slots
-		for len(h.in) == 0 && h.failed == nil {
-			h.arrived.Wait()
+	for {
+		h.mu.Lock()
+		if h.failed != nil || len(h.in) > 0 {
+			break
 		}
 		h.mu.Unlock()
-		h.server.slots <- struct{}{}
-		h.mu.Lock()
+		h.wake() // there may be something to send, or room for input again
+		h.server.schedule.park(h)
 	}
+	defer h.mu.Unlock()
 	if h.failed != nil {
 		return 0, h.failed
 	}

@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"sluice/poller"
@@ -303,57 +302,16 @@ func TestPeerLeavesTheHandshake(t *testing.T) {
 	}
 }
 
-// R05: past QueueMax handshakes a peer is turned away; a place that gets free is taken.
-func TestR05_queue_of_handshakes_is_bounded(t *testing.T) {
-	h := hello(t)
-	inBubble(t, func(t *testing.T) {
-		cfg := serverConfig()
-		server := NewServer(Config{TLS: func() *tls.Config { return cfg }, QueueMax: 2})
-		begin := func() *rig {
-			r := newSharing(t, server)
-			r.peer.Deliver(h)
-			r.settle()
-			return r
-		}
-		first, second, third := begin(), begin(), begin()
-		if !third.app.closed || !errors.Is(third.app.err, ErrBusy) {
-			t.Fatalf("the third: closed %t, %v", third.app.closed, third.app.err)
-		}
-		first.peer.Close()
-		first.settle()
-		fourth := newSharing(t, server)
-		fourth.mustShake(nil)
-		for _, r := range []*rig{first, second, third, fourth} {
-			if err := r.fake.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-		synctest.Wait()
-		if st := server.Stats(); st.Outcomes[OutcomeBusy] != 1 || st.Pending != 0 ||
-			st.Outcomes[OutcomeEstablished] != 1 || st.Outcomes[OutcomePeerGone] != 2 {
-			t.Errorf("%+v", st)
-		}
-		server.Close()
-	})
-}
-
-func newSharing(t testing.TB, s *Server) *rig {
-	t.Helper()
-	r := newRigOf(t, s)
-	r.bubble = true
-	return r
-}
-
 // Peers that wait hold no computing slot: with one slot many can be under way.
 func TestWaitingPeersHoldNoSlot(t *testing.T) {
 	h := hello(t)
 	inBubble(t, func(t *testing.T) {
 		cfg := serverConfig()
 		server := NewServer(Config{TLS: func() *tls.Config { return cfg }, HandshakesMax: 1})
-		idle := newSharing(t, server)
+		idle := newRigFrom(t, server, peerAddr, true)
 		idle.peer.Deliver(h)
 		idle.settle()
-		quick := newSharing(t, server)
+		quick := newRigFrom(t, server, peerAddr, true)
 		quick.mustShake(nil)
 		if n := server.Stats().Pending; n != 1 {
 			t.Errorf("%d pending", n)
@@ -363,7 +321,7 @@ func TestWaitingPeersHoldNoSlot(t *testing.T) {
 		if !errors.Is(idle.app.err, ErrServerClosed) || quick.app.closed {
 			t.Errorf("idle: %v; quick closed: %t", idle.app.err, quick.app.closed)
 		}
-		late := newSharing(t, server)
+		late := newRigFrom(t, server, peerAddr, true)
 		late.peer.Deliver(h)
 		late.settle()
 		if !errors.Is(late.app.err, ErrServerClosed) {
@@ -382,13 +340,13 @@ func TestHandshakeStopsReadingFromAFlood(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, Config{HandshakesMax: 1}, new(app), true)
 		defer r.end()
-		r.server.slots <- struct{}{} // somebody else computes
+		free := r.server.schedule.block() // somebody else computes
 		r.peer.Deliver(hello(t))
 		r.peer.Deliver(make([]byte, inboxBytesMax))
 		if !r.peer.Paused() {
 			t.Error("reading went on")
 		}
-		<-r.server.slots
+		free()
 		r.settle()
 		r.fake.Advance(2 * time.Second)
 		if !r.app.closed || r.outcome() != OutcomeOther {
@@ -408,7 +366,7 @@ func TestDataBehindTheHandshake(t *testing.T) {
 		if err := client.Handshake(); err != nil {
 			t.Fatal(err)
 		}
-		r.server.slots <- struct{}{} // somebody else computes
+		free := r.server.schedule.block() // somebody else computes
 		r.atOnce(func() {
 			if _, err := client.Write(want); err != nil {
 				t.Fatal(err)
@@ -417,7 +375,7 @@ func TestDataBehindTheHandshake(t *testing.T) {
 		if !r.peer.Paused() || r.app.reads > 0 {
 			t.Errorf("paused %t, %d reads", r.peer.Paused(), r.app.reads)
 		}
-		<-r.server.slots
+		free()
 		r.settle()
 		if !bytes.Equal(r.app.got, want) || r.peer.Paused() {
 			t.Errorf("got %d bytes of %d, paused %t", len(r.app.got), len(want), r.peer.Paused())
@@ -434,7 +392,7 @@ func TestApplicationDuringTheHandshake(t *testing.T) {
 			a.conn.CloseWrite()
 			a.conn.Close(reason)
 		}}
-		r := &rig{t: t, fake: pollertest.NewFake(), app: a, bubble: true}
+		r := &rig{t: t, from: peerAddr, fake: pollertest.NewFake(), app: a, bubble: true}
 		r.opened = func(a *app) { a.conn.SetTimer(time.Second) }
 		r.connect(Config{})
 		defer r.end()

@@ -26,7 +26,8 @@ const (
 	OutcomePeerAlert              // the client refused, with an alert: it may not trust us
 	OutcomePeerGone               // the connection ended first
 	OutcomeTimeout
-	OutcomeBusy
+	OutcomeEvicted // the client kept its handshake waiting while others wanted its place
+	OutcomeBusy    // was not begun: there were too many
 	OutcomeServerClosed
 	OutcomeOther // a breach of the protocol
 	Outcomes     // how many there are
@@ -45,6 +46,7 @@ var outcomeNames = [Outcomes]string{
 	OutcomePeerAlert:      "peer_alert",
 	OutcomePeerGone:       "peer_gone",
 	OutcomeTimeout:        "timeout",
+	OutcomeEvicted:        "evicted",
 	OutcomeBusy:           "busy",
 	OutcomeServerClosed:   "server_closed",
 	OutcomeOther:          "other",
@@ -53,10 +55,11 @@ var outcomeNames = [Outcomes]string{
 // String returns the name for a metric's label.
 func (o Outcome) String() string { return outcomeNames[o] }
 
-// HandshakeError is given to OnClose when peer and server did not come to terms.
+// HandshakeError is given to OnClose when peer and server did not come to terms, or the peer did not
+// answer in time.
 type HandshakeError struct {
 	Outcome Outcome
-	Err     error // of crypto/tls, or ErrPlainHTTP
+	Err     error // of crypto/tls, ErrPlainHTTP or ErrTimeout
 }
 
 // Error implements error.
@@ -67,6 +70,9 @@ func (e *HandshakeError) Unwrap() error { return e.Err }
 
 // ByPeer reports whether the peer is to blame. It is not if it does not like what we are.
 func (e *HandshakeError) ByPeer() bool { return e.Outcome != OutcomePeerAlert }
+
+// errPanicked is the error of a handshake that panicked.
+var errPanicked = errors.New("tlsio: handshake panicked")
 
 // errGone ends the handshake of a connection that has closed.
 var errGone = errors.New("tlsio: connection closed during the handshake")
@@ -96,6 +102,8 @@ func classify(err error) Outcome {
 		return OutcomeEstablished
 	case errors.Is(err, ErrTimeout):
 		return OutcomeTimeout
+	case errors.Is(err, ErrEvicted):
+		return OutcomeEvicted
 	case errors.Is(err, ErrBusy):
 		return OutcomeBusy
 	case errors.Is(err, ErrServerClosed):

@@ -85,6 +85,7 @@ func echo(a *app, p []byte) { a.conn.Write(p) }
 type rig struct {
 	t       testing.TB
 	server  *Server
+	from    netip.AddrPort
 	fake    *pollertest.Fake
 	peer    *pollertest.Peer
 	app     *app
@@ -112,7 +113,7 @@ func (r *rig) Open(c poller.Conn, _ uint8) poller.Handler {
 // newRig connects. The zero Config serves with serverConfig.
 func newRig(t testing.TB, cfg Config, a *app, bubble bool) *rig {
 	t.Helper()
-	r := &rig{t: t, fake: pollertest.NewFake(), app: a, bubble: bubble}
+	r := &rig{t: t, from: peerAddr, fake: pollertest.NewFake(), app: a, bubble: bubble}
 	r.connect(cfg)
 	return r
 }
@@ -120,7 +121,15 @@ func newRig(t testing.TB, cfg Config, a *app, bubble bool) *rig {
 // newRigOf connects to a server that several rigs share.
 func newRigOf(t testing.TB, s *Server) *rig {
 	t.Helper()
-	r := &rig{t: t, server: s, fake: pollertest.NewFake(), app: new(app)}
+	return newRigFrom(t, s, peerAddr, false)
+}
+
+// newRigFrom does it from an address.
+func newRigFrom(t testing.TB, s *Server, from netip.AddrPort, bubble bool) *rig {
+	t.Helper()
+	r := &rig{
+		t: t, server: s, from: from, fake: pollertest.NewFake(), app: new(app), bubble: bubble,
+	}
 	r.connect(Config{})
 	return r
 }
@@ -137,7 +146,7 @@ func (r *rig) connect(cfg Config) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.peer = r.fake.Connect(addr, peerAddr)
+	r.peer = r.fake.Connect(addr, r.from)
 }
 
 // end closes the engine and the server.

@@ -21,17 +21,20 @@ import (
 	"crypto/tls"
 	"errors"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Errors that OnClose receives from a connection whose handshake did not come to its end.
 var (
-	// ErrTimeout is given when the handshake took longer than Config.HandshakeTimeout.
+	// ErrTimeout is given when the handshake took longer than Config.HandshakeTimeout; in a
+	// *HandshakeError if the peer owed an answer.
 	ErrTimeout = errors.New("tlsio: handshake timed out")
-	// ErrBusy is given when Config.QueueMax handshakes were under way.
+	// ErrBusy is given when the handshake was not begun because others took the time.
 	ErrBusy = errors.New("tlsio: too many handshakes")
+	// ErrEvicted is given when the peer had not answered for a quarter of the timeout, and another
+	// address with fewer handshakes under way needed the place.
+	ErrEvicted = errors.New("tlsio: handshake made room for others")
 	// ErrServerClosed is given to handshakes that Server.Close found under way.
 	ErrServerClosed = errors.New("tlsio: server closed")
 	// ErrPlainHTTP is given when the peer spoke HTTP without TLS. It got a 400 in plain text.
@@ -43,14 +46,15 @@ var (
 // Config configures a Server.
 type Config struct {
 	// TLS returns the configuration of the next handshake; NewTLSConfig makes one. It must be set,
-	// is called on the loops, and should return the same pointer as long as nothing has changed:
-	// with another one session tickets are not resumed.
+	// may be called from several goroutines at once, and should return the same pointer as long as
+	// nothing has changed: with another one session tickets are not resumed.
 	TLS func() *tls.Config
 	// HandshakesMax bounds the handshakes that compute at once; 0 means two per GOMAXPROCS. Those
 	// that wait for their peer do not count.
 	HandshakesMax int
-	// QueueMax bounds the handshakes under way, computing or waiting, so the goroutines; 0 means
-	// 1024. Past it a peer that has sent its ClientHello is disconnected.
+	// QueueMax bounds the handshakes under way, computing or waiting for their peer, so the
+	// goroutines; 0 means 1024. Four times as many may wait to be begun; past that one of the
+	// address with the most is disconnected.
 	QueueMax int
 	// HandshakeTimeout bounds the time from accepting a connection to the end of its handshake; 0
 	// means 3 s.
@@ -61,23 +65,20 @@ type Config struct {
 type Stats struct {
 	Outcomes [Outcomes]uint64 // handshakes that have ended, by outcome
 	Resumed  uint64           // of those that succeeded: resumed an earlier session
+	Begun    uint64           // handshakes for which something was computed
 	Pending  int              // handshakes under way, at most Config.QueueMax
+	Waiting  int              // handshakes that wait to be begun
 }
 
 // Server runs handshakes and holds what its connections share. Its methods may be called from any
 // goroutine.
 type Server struct {
-	cfg     Config
-	slots   chan struct{} // one for each handshake that computes
-	buffers *buffers
-	wg      sync.WaitGroup
+	cfg      Config
+	schedule *scheduler
+	buffers  *buffers
 
 	outcomes [Outcomes]atomic.Uint64
 	resumed  atomic.Uint64
-
-	mu      sync.Mutex
-	closed  bool
-	pending map[*handshake]struct{} // those that have a goroutine
 }
 
 // NewServer returns a server; Close ends it.
@@ -86,28 +87,15 @@ func NewServer(cfg Config) *Server {
 	cfg.QueueMax = cmp.Or(cfg.QueueMax, 1024)
 	cfg.HandshakeTimeout = cmp.Or(cfg.HandshakeTimeout, 3*time.Second)
 	return &Server{
-		cfg:     cfg,
-		slots:   make(chan struct{}, cfg.HandshakesMax),
-		buffers: newBuffers(),
-		pending: make(map[*handshake]struct{}),
+		cfg:      cfg,
+		schedule: newScheduler(cfg.HandshakesMax, cfg.QueueMax, cfg.HandshakeTimeout),
+		buffers:  newBuffers(),
 	}
 }
 
 // Close ends the handshakes under way, makes later ones fail, and returns when no goroutine of the
 // server is left. Established connections live on; they are the engine's to close.
-func (s *Server) Close() {
-	s.mu.Lock()
-	s.closed = true
-	pending := make([]*handshake, 0, len(s.pending))
-	for h := range s.pending {
-		pending = append(pending, h)
-	}
-	s.mu.Unlock()
-	for _, h := range pending {
-		h.fail(ErrServerClosed)
-	}
-	s.wg.Wait()
-}
+func (s *Server) Close() { s.schedule.close() }
 
 // Stats returns a snapshot.
 func (s *Server) Stats() Stats {
@@ -116,33 +104,8 @@ func (s *Server) Stats() Stats {
 		st.Outcomes[i] = s.outcomes[i].Load()
 	}
 	st.Resumed = s.resumed.Load()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st.Pending = len(s.pending)
+	st.Begun, st.Pending, st.Waiting = s.schedule.stats()
 	return st
-}
-
-// admit makes h one of the pending handshakes, or says why not.
-func (s *Server) admit(h *handshake) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return ErrServerClosed
-	case len(s.pending) >= s.cfg.QueueMax:
-		return ErrBusy
-	}
-	s.pending[h] = struct{}{}
-	s.wg.Add(1)
-	return nil
-}
-
-// leave undoes admit.
-func (s *Server) leave(h *handshake) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.pending, h)
-	s.wg.Done()
 }
 
 // count counts the end of a handshake.

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/poller"
@@ -21,6 +23,7 @@ var acceptTests = []contractTest{
 	{"accept/two_listeners", acceptTwo},
 	{"accept/Close_ends_every_connection", acceptClose},
 	{"accept/R01_out_of_descriptors_three_times", acceptStarved},
+	{"accept/R05_waits_while_there_is_no_room", acceptThrottled},
 }
 
 func acceptDrop(b *bed) {
@@ -73,6 +76,53 @@ func acceptTwo(b *bed) {
 	if _, err := b.engine.Listen(b.addr, b); err == nil {
 		b.Error("the address was bound twice")
 	}
+}
+
+// rooms is an acceptor with room for some connections.
+type rooms struct {
+	*bed
+	capacity, asked atomic.Int64
+}
+
+// Room implements poller.Throttle.
+func (r *rooms) Room() int {
+	r.asked.Add(1)
+	return int(r.capacity.Load() - r.opens.Load())
+}
+
+func acceptThrottled(b *bed) {
+	b.start(poller.Config{}, script{data: echo})
+	r := &rooms{bed: b}
+	addr, err := b.engine.Listen("127.0.0.1:0", r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.addr = addr.String()
+	var clients []*client
+	for range 10 {
+		c := b.dial()
+		c.send("hello")
+		clients = append(clients, c)
+	}
+	for _, capacity := range []int64{0, 3, 3, 10} {
+		r.capacity.Store(capacity)
+		since := r.asked.Load()
+		for r.opens.Load() < capacity || b.engine.Stats().Accepted < uint64(capacity) ||
+			r.asked.Load() < since+5 {
+			runtime.Gosched()
+		}
+		if n := r.opens.Load(); n != capacity || b.engine.Stats().Accepted != uint64(capacity) {
+			b.Fatalf("%d opened and %d accepted, with room for %d", n,
+				b.engine.Stats().Accepted, capacity)
+		}
+	}
+	for _, c := range clients {
+		if got := string(c.read(len("hello"))); got != "hello" {
+			b.Errorf("got %q", got)
+		}
+	}
+	b.dial()
+	b.engine.StopAccepting() // also while there is no room
 }
 
 func acceptClose(b *bed) {
