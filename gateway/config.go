@@ -83,7 +83,8 @@ type Config struct {
 	ProxyProtocol  bool
 	ClientHeader   string
 
-	// HandshakeTimeout is how long a peer may take from accept to its complete request. Hot.
+	// HandshakeTimeout is how long a peer may take from accept, or from the end of the TLS
+	// handshake, to its complete request. Hot.
 	HandshakeTimeout time.Duration
 	// RequestLineBytesMax, HeaderBytesMax and HeadersMax bound the handshake request.
 	RequestLineBytesMax int
@@ -133,8 +134,8 @@ type Config struct {
 	IdleTimeout time.Duration
 
 	// TLSCerts and TLSKeys are PEM files of certificate chains and their keys, in the same order;
-	// with any, or with TLSSelfSigned, clients connect by wss. They are loaded again when they
-	// change, and on reload.
+	// with any, or with TLSSelfSigned, clients connect by wss. They, and TLSClientCA, are loaded
+	// again when they change, and on reload.
 	TLSCerts      []string
 	TLSKeys       []string
 	TLSSelfSigned bool

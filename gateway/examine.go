@@ -105,7 +105,7 @@ func Examine(cfg Config) (warnings []string, err error) {
 	}
 	if e != nil {
 		defer e.close()
-		if e.store != nil {
+		if e.own.IsZero() {
 			warnings = append(warnings, expiresSoon("a", e.expiry())...)
 		}
 	}

@@ -46,8 +46,8 @@ func (s *session) beginHandshake(turned *wire.Refusal) {
 	s.schedule()
 }
 
-// OnSecured implements tlsio.Secured: the time for the request begins when it can be sent. TLS has a
-// timeout of its own.
+// OnSecured implements tlsio.Secured: the time for the request begins when it can be sent. TLS has
+// a timeout of its own.
 func (s *session) OnSecured() {
 	if s.state == stateHandshake {
 		s.quit = s.lane.tick() + ticks(s.lane.cfg().HandshakeTimeout)

@@ -5,9 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
-	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -26,8 +24,8 @@ const certificatesEvery = 10 * time.Second
 // encryption is TLS on the listener of the clients.
 type encryption struct {
 	server   *tlsio.Server
-	store    *tlsio.Store // nil with a certificate of our own
-	own      time.Time    // when that one expires
+	store    *tlsio.Store // nil if there are no files
+	own      time.Time    // when the certificate of our own expires; zero with files of others
 	identity tlsio.Identity
 	asks     bool // clients are asked for certificates
 	unwatch  func()
@@ -44,7 +42,15 @@ func newEncryption(cfg *Config) (e *encryption, warnings []string, err error) {
 		identity: tlsio.Identity(cfg.TLSIdentity), unwatch: func() {},
 		asks: cfg.asksCertificates(),
 	}
-	var choose func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	files := tlsio.Files{Pairs: pairs(cfg), Authorities: cfg.TLSClientCA}
+	if len(files.Pairs) > 0 || files.Authorities != "" {
+		if e.store, warnings, err = tlsio.Load(files); err != nil {
+			return nil, warnings, err
+		}
+	}
+	choose := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return e.store.Certificate(hello)
+	}
 	if cfg.TLSSelfSigned {
 		own, err := tlsio.SelfSigned()
 		if err != nil {
@@ -52,19 +58,11 @@ func newEncryption(cfg *Config) (e *encryption, warnings []string, err error) {
 		}
 		e.own = own.Leaf.NotAfter
 		choose = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &own, nil }
-	} else {
-		if e.store, warnings, err = tlsio.NewStore(pairs(cfg)); err != nil {
-			return nil, warnings, err
-		}
-		choose = e.store.Certificate
 	}
-	var authorities *x509.CertPool
-	if cfg.TLSClientCA != "" {
-		if authorities, err = readAuthorities(cfg.TLSClientCA); err != nil {
-			return nil, warnings, err
-		}
+	conf := tlsio.NewTLSConfig(choose, tlsio.ClientAuth(cfg.TLSClientAuth), nil)
+	if files.Authorities != "" {
+		tlsio.FollowAuthorities(conf, e.store.Authorities)
 	}
-	conf := tlsio.NewTLSConfig(choose, tlsio.ClientAuth(cfg.TLSClientAuth), authorities)
 	if cfg.TLSMinVersion == "1.3" {
 		conf.MinVersion = tls.VersionTLS13
 	}
@@ -82,18 +80,6 @@ func pairs(cfg *Config) (list []tlsio.Pair) {
 		list = append(list, tlsio.Pair{CertFile: cert, KeyFile: cfg.TLSKeys[i]})
 	}
 	return list
-}
-
-func readAuthorities(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("authorities of clients: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("authorities of clients: %s has no certificate", path)
-	}
-	return pool, nil
 }
 
 // startTLS puts TLS in front of the door, if it is configured, and follows the files.
@@ -156,7 +142,7 @@ func (g *Gateway) warnCertificates(warnings []string) {
 
 // expiry is when the first of the certificates expires.
 func (e *encryption) expiry() time.Time {
-	if e.store == nil {
+	if !e.own.IsZero() {
 		return e.own
 	}
 	return e.store.Expiry()

@@ -124,7 +124,8 @@ func newListener(s *listeners, addr string, a Acceptor) (*listener, error) {
 		return nil, fmt.Errorf("poller: pipe: %w", err)
 	}
 	l := &listener{
-		host: s, acceptor: a, throttle: newThrottle(a), addr: ln.Addr(), fd: fd, stopped: stopped, stopping: stopping,
+		host: s, acceptor: a, throttle: newThrottle(a), addr: ln.Addr(), fd: fd,
+		stopped: stopped, stopping: stopping,
 		batches: make([][]incoming, len(s.loops)),
 	}
 	if l.throttle != nil {

@@ -111,9 +111,9 @@ type Acceptor interface {
 // Throttle is implemented by acceptors that at times want no more connections than they have.
 type Throttle interface {
 	// Room is how many more connections are welcome now. Without room no socket is accepted: those
-	// that come wait in the kernel's listen queue, and when that is full the kernel drops their SYN,
-	// which the peer repeats. It is asked before each accept, on the accepting goroutine, and again
-	// a few milliseconds after it was none. It must not block.
+	// that come wait in the kernel's listen queue, and when that is full the kernel drops their
+	// SYN, which the peer repeats. It is asked before each accept, on the accepting goroutine, and
+	// again a few milliseconds after it was none. It must not block.
 	Room() int
 }
 

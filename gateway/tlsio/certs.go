@@ -3,6 +3,7 @@ package tlsio
 import (
 	"crypto/ecdsa"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -17,10 +18,17 @@ type Pair struct {
 	CertFile, KeyFile string
 }
 
-// Store holds the certificates of a server and chooses among them. Its methods may be called from
-// any goroutine.
+// Files are what a Store loads: chains with their keys, and the bundle of the authorities that
+// clients' certificates are verified by; empty for none.
+type Files struct {
+	Pairs       []Pair
+	Authorities string
+}
+
+// Store holds the certificates of a server and chooses among them, and the authorities of its
+// clients. Its methods may be called from any goroutine.
 type Store struct {
-	pairs []Pair
+	files Files
 
 	mu   sync.Mutex    // held throughout a reload
 	seen []os.FileInfo // the files before the last reload, nil for the unreadable; guarded by mu
@@ -33,38 +41,46 @@ type certificates struct {
 	fallback candidates            // for names that no certificate has, and for clients without SNI
 	byName   map[string]candidates // wildcards as they are written; all in lower case
 	expiry   time.Time
+
+	authorities *x509.CertPool // nil for none
 }
 
 // candidates are certificates for the same name, in order of preference.
 type candidates []*tls.Certificate
 
-// NewStore loads pairs, at least one. The first one is the default, together with those that have a
-// name in common with it: a second one with a key of another type. warnings tell of certificates
-// that are loaded, but that clients will not accept now.
+// NewStore loads pairs, at least one, without authorities.
 func NewStore(pairs []Pair) (s *Store, warnings []string, err error) {
-	s = &Store{pairs: pairs}
+	if len(pairs) == 0 {
+		return nil, nil, errors.New("tlsio: no certificate configured")
+	}
+	return Load(Files{Pairs: pairs})
+}
+
+// Load loads files. The first pair is the default, together with those that have a name in common
+// with it: a second one with a key of another type. Without a pair Certificate must not be called.
+// warnings tell of certificates that are loaded, but that clients will not accept now. The error
+// names the file, and in it the block, that is broken.
+func Load(files Files) (s *Store, warnings []string, err error) {
+	s = &Store{files: files}
 	if warnings, err = s.Reload(); err != nil {
 		return nil, warnings, err
 	}
 	return s, warnings, nil
 }
 
-// Reload loads all pairs again. If it fails, whatever the reason, everything stays as it was; if
-// not, the next handshakes get the new certificates, and established connections stay.
+// Reload loads all files again. If it fails, whatever the reason, everything stays as it was; if
+// not, the next handshakes get the new certificates and are judged by the new authorities, and
+// established connections stay.
 func (s *Store) Reload() (warnings []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.seen = s.files()
-	if len(s.pairs) == 0 {
-		return nil, errors.New("tlsio: no certificate configured")
-	}
+	s.seen = s.stat()
 	var all candidates
 	var errs []error
-	for _, p := range s.pairs {
-		cert, err := tls.LoadX509KeyPair(p.CertFile, p.KeyFile)
+	for _, p := range s.files.Pairs {
+		cert, err := loadPair(p)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("tlsio: load %s with %s: %w",
-				p.CertFile, p.KeyFile, err))
+			errs = append(errs, err)
 			continue
 		}
 		if w := validity(&cert, time.Now()); w != "" {
@@ -72,11 +88,31 @@ func (s *Store) Reload() (warnings []string, err error) {
 		}
 		all = append(all, &cert)
 	}
+	next := newCertificates(all)
+	if s.files.Authorities != "" {
+		list, err := readBundle(s.files.Authorities, false)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tlsio: authorities of clients: %w", err))
+		}
+		next.authorities = newPool(list)
+	}
 	if len(errs) > 0 {
 		return warnings, errors.Join(errs...)
 	}
-	s.current.Store(newCertificates(all))
+	s.current.Store(next)
 	return warnings, nil
+}
+
+// loadPair loads a chain and its key. tls.LoadX509KeyPair itself parses the first certificate only.
+func loadPair(p Pair) (cert tls.Certificate, err error) {
+	cert, err = tls.LoadX509KeyPair(p.CertFile, p.KeyFile)
+	if err == nil {
+		_, err = readBundle(p.CertFile, true)
+	}
+	if err != nil {
+		return cert, fmt.Errorf("tlsio: load %s with %s: %w", p.CertFile, p.KeyFile, err)
+	}
+	return cert, nil
 }
 
 // validity says what is wrong with the dates of a certificate; empty means nothing.
@@ -91,7 +127,11 @@ func validity(cert *tls.Certificate, now time.Time) string {
 }
 
 func newCertificates(all candidates) *certificates {
-	c := &certificates{byName: make(map[string]candidates), expiry: all[0].Leaf.NotAfter}
+	c := &certificates{byName: make(map[string]candidates)}
+	if len(all) == 0 {
+		return c
+	}
+	c.expiry = all[0].Leaf.NotAfter
 	for _, cert := range all {
 		for _, name := range namesOf(cert) {
 			c.byName[name] = c.byName[name].add(cert)
@@ -164,5 +204,8 @@ func (c *certificates) named(name string) candidates {
 	return c.fallback
 }
 
-// Expiry returns when the first of the certificates expires.
+// Authorities returns the authorities of clients; nil if there is no file of them.
+func (s *Store) Authorities() *x509.CertPool { return s.current.Load().authorities }
+
+// Expiry returns when the first of the certificates expires; the zero time without any.
 func (s *Store) Expiry() time.Time { return s.current.Load().expiry }

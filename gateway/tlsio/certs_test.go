@@ -286,7 +286,7 @@ func TestWatchNoticesASwappedDirectory(t *testing.T) {
 // first returns the name of the default certificate.
 func (s *Store) first() string { return s.current.Load().fallback[0].Leaf.DNSNames[0] }
 
-func writeText(t *testing.T, name, text string) {
+func writeText(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package tlsio
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"sync/atomic"
 )
 
 // ClientAuth says what is asked of clients in the way of certificates.
@@ -51,5 +52,26 @@ func NewTLSConfig(
 		// Small records let a browser begin with a page before it has the whole. Nobody can begin
 		// with half a message: large records cost less.
 		DynamicRecordSizingDisabled: true,
+	}
+}
+
+// FollowAuthorities makes each handshake with cfg be judged by the authorities that current returns
+// at that time; the method of a Store fits. Sessions that are resumed are judged by them as well:
+// crypto/tls resumes one only if the chain that it was begun with is still valid and its root among
+// the authorities, and makes a full handshake otherwise, which verifies the certificate anew. The
+// keys of the tickets stay those of cfg, so all others are resumed.
+//
+// It is called before the first handshake, and cfg is not changed after that.
+func FollowAuthorities(cfg *tls.Config, current func() *x509.CertPool) {
+	var latest atomic.Pointer[tls.Config]
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pool := current()
+		if c := latest.Load(); c != nil && c.ClientCAs == pool {
+			return c, nil
+		}
+		c := cfg.Clone()
+		c.GetConfigForClient, c.ClientCAs = nil, pool
+		latest.Store(c)
+		return c, nil
 	}
 }

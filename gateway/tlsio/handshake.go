@@ -103,7 +103,8 @@ func shake(conn *tls.Conn) (err error) {
 	return conn.Handshake()
 }
 
-// fail stops the handshake. Only the first call counts, and none after its end. No lock may be held.
+// fail stops the handshake. Only the first call counts, and none after its end. No lock may be
+// held.
 func (h *handshake) fail(err error) {
 	h.mu.Lock()
 	if h.done {

@@ -206,12 +206,13 @@ func TestRefusedClients(t *testing.T) {
 	}
 }
 
-// A client certificate that is asked for names its user.
-func TestClientCertificateNamesItsUser(t *testing.T) {
+// newClientPair makes a certificate for a client, which is its own authority.
+func newClientPair(t *testing.T, name string) *tls.Certificate {
+	t.Helper()
 	key := ecdsaKey(t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "alice"},
+		Subject:      pkix.Name{CommonName: name},
 		NotBefore:    today().Add(-time.Hour),
 		NotAfter:     today().Add(time.Hour),
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -224,13 +225,19 @@ func TestClientCertificateNamesItsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// A client certificate that is asked for names its user.
+func TestClientCertificateNamesItsUser(t *testing.T) {
+	own := newClientPair(t, "alice")
 	authorities := x509.NewCertPool()
-	authorities.AddCert(leaf)
+	authorities.AddCert(own.Leaf)
 	mine := serverConfig()
 	server := NewTLSConfig(mine.GetCertificate, ClientAuthRequire, authorities)
 	server.Time = today
 	client := clientConfig()
-	client.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+	client.Certificates = []tls.Certificate{*own}
 	r := newRig(t, Config{TLS: func() *tls.Config { return server }}, new(app), false)
 	defer r.end()
 	r.mustShake(client)

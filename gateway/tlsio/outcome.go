@@ -55,8 +55,8 @@ var outcomeNames = [Outcomes]string{
 // String returns the name for a metric's label.
 func (o Outcome) String() string { return outcomeNames[o] }
 
-// HandshakeError is given to OnClose when peer and server did not come to terms, or the peer did not
-// answer in time.
+// HandshakeError is given to OnClose when peer and server did not come to terms, or the peer did
+// not answer in time.
 type HandshakeError struct {
 	Outcome Outcome
 	Err     error // of crypto/tls, ErrPlainHTTP or ErrTimeout

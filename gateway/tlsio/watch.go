@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Watch reloads the certificates when a file of theirs has changed, looking every so often; every
+// Watch reloads the files when one of them has changed, looking every so often; every
 // must be positive. It follows symbolic links, so it notices the swap of a mounted Kubernetes
 // secret, and it works where notifications of the file system do not, as over NFS.
 //
@@ -44,19 +44,22 @@ func (s *Store) Watch(
 func (s *Store) changed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !slices.EqualFunc(s.seen, s.files(), sameFile)
+	return !slices.EqualFunc(s.seen, s.stat(), sameFile)
 }
 
-// files describes the files of the store; nil stands for one that cannot be read.
-func (s *Store) files() []os.FileInfo {
-	infos := make([]os.FileInfo, 0, 2*len(s.pairs))
-	for _, p := range s.pairs {
-		for _, name := range []string{p.CertFile, p.KeyFile} {
-			info, err := os.Stat(name)
-			if err != nil {
-				info = nil
-			}
-			infos = append(infos, info)
+// stat describes the files of the store; nil stands for one that cannot be read.
+func (s *Store) stat() []os.FileInfo {
+	var names []string
+	for _, p := range s.files.Pairs {
+		names = append(names, p.CertFile, p.KeyFile)
+	}
+	if s.files.Authorities != "" {
+		names = append(names, s.files.Authorities)
+	}
+	infos := make([]os.FileInfo, len(names))
+	for i, name := range names {
+		if info, err := os.Stat(name); err == nil {
+			infos[i] = info
 		}
 	}
 	return infos

@@ -144,7 +144,7 @@ func listenSettings() []Setting {
 			"they write it: x-forwarded-for, forwarded or none", "", false, textKind()},
 
 		{"handshake-timeout", "HandshakeTimeout", groupHandshake, "time",
-			"from accept to the complete request", "", false, durationKind()},
+			"from accept, or TLS, to the complete request", "", false, durationKind()},
 		{"max-request-line", "RequestLineBytesMax", groupHandshake, "size",
 			"longest request line", "", false, sizeKind()},
 		{"max-header-size", "HeaderBytesMax", groupHandshake, "size",
