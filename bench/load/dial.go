@@ -3,7 +3,9 @@
 package load
 
 import (
+	"errors"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 
@@ -11,8 +13,9 @@ import (
 )
 
 const (
-	// connectTimeout bounds a connect.
-	connectTimeout = 10 * time.Second
+	// connectTimeout bounds a connect: the kernel repeats a SYN that a busy server dropped after 1,
+	// 3, 7 and 15 s.
+	connectTimeout = 20 * time.Second
 	// portsPerSource is how many connections leave from one source address: fewer than the
 	// ephemeral ports that the kernel has for it.
 	portsPerSource = 20_000
@@ -67,26 +70,46 @@ func connect(fd int, t *Target, i, receiveBuffer int) error {
 	return err
 }
 
-// awaitConnect waits for the end of a connect that is under way.
+// awaitConnect waits for the end of a connect that is under way. It holds no thread: thousands may
+// wait for a server that accepts slowly.
 func awaitConnect(fd int) error {
-	deadline := time.Now().Add(connectTimeout)
-	for {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return unix.ETIMEDOUT
-		}
-		pending := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		n, err := unix.Poll(pending, int(left.Milliseconds())+1)
-		if err != nil && err != unix.EINTR {
+	if !connectEnded(fd) {
+		if err := awaitWritable(fd); err != nil {
 			return err
-		}
-		if n > 0 {
-			break
 		}
 	}
 	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err == nil && code != 0 {
 		err = syscall.Errno(code)
+	}
+	return err
+}
+
+// connectEnded reports whether a connect has ended, well or not.
+func connectEnded(fd int) bool {
+	pending := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(pending, 0)
+	return err == nil && n > 0
+}
+
+// awaitWritable waits by the runtime's poller, which wants a descriptor of its own.
+func awaitWritable(fd int) error {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(own), "connect")
+	defer f.Close()
+	if err := f.SetWriteDeadline(time.Now().Add(connectTimeout)); err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err = raw.Write(func(fd uintptr) bool { return connectEnded(int(fd)) })
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return unix.ETIMEDOUT
 	}
 	return err
 }

@@ -191,7 +191,7 @@ func TestErrorsSayWhatMendsThem(t *testing.T) {
 		{"descriptors_of_the_system", unix.ENFILE, "out of descriptors"},
 		{"ports", unix.EADDRNOTAVAIL, "out of ports; widen net.ipv4.ip_local_port_range"},
 		{"refused", unix.ECONNREFUSED, "nobody listens there"},
-		{"silence", unix.ETIMEDOUT, "no answer within 10s"},
+		{"silence", unix.ETIMEDOUT, "no answer within 20s"},
 		{"another", unix.EHOSTUNREACH, "connect: no route to host"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

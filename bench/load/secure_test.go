@@ -59,6 +59,40 @@ func TestSwarmSpeaksTLS(t *testing.T) {
 }
 
 // Without a word to the contrary, a server has to prove who it is.
+// TestR05_swarm_resumes_sessions: those that come back do not pay for a whole handshake again.
+func TestR05_swarm_resumes_sessions(t *testing.T) {
+	for _, resume := range []bool{true, false} {
+		server := benchtest.New(t, benchtest.Faults{TLS: &benchtest.Identity{}})
+		r := newRecorder()
+		s, err := r.connectWith(t, server.URL("/echo"), 10,
+			Config{TLS: &tls.Config{RootCAs: server.Roots()}, Resume: resume})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Each(func(c *Client) { c.Send(wire.OpText, []byte("x")) })
+		for range 10 {
+			<-r.messages // the tickets have come before
+		}
+		if n := s.Resumed(); n != 0 {
+			t.Errorf("%d have resumed what has not begun", n)
+		}
+		s.Each(func(c *Client) { c.Cut() })
+		for range 10 {
+			<-r.closed
+		}
+		if err := s.Connect(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(0)
+		if resume {
+			want = 10
+		}
+		if n := s.Resumed(); n != want {
+			t.Errorf("%d of 10 have resumed, want %d", n, want)
+		}
+	}
+}
+
 func TestSwarmVerifiesCertificates(t *testing.T) {
 	server := benchtest.New(t, benchtest.Faults{TLS: &benchtest.Identity{}})
 	s, err := newRecorder().connectWith(t, server.URL("/echo"), 3,

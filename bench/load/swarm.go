@@ -50,6 +50,8 @@ type Config struct {
 	ReceiveBuffer func(i int) int
 	// TLS is for targets of wss. nil means that the server must prove to be the host of the URL.
 	TLS *tls.Config
+	// Resume has clients that come back resume their TLS session, if the server gave them a ticket.
+	Resume bool
 	// Deflate is the permessage-deflate that is offered; nil for none. A script sends and gets
 	// messages as they are.
 	Deflate *DeflateOffer
@@ -73,6 +75,9 @@ type Swarm struct {
 	dials sync.WaitGroup
 	slots chan struct{} // one for every handshake under way
 	open  atomic.Int64
+
+	sessions sessions
+	resumed  atomic.Uint64
 
 	// The rest is guarded by mu.
 	mu         sync.Mutex
@@ -246,9 +251,20 @@ func (s *Swarm) secure(ctx context.Context, c *Client, fd int) (int, error) {
 		return fd, nil
 	}
 	began := time.Now()
-	conn, err := StartTLS(ctx, fd, s.cfg.Target.name, s.cfg.TLS)
+	cfg := s.cfg.TLS
+	if s.cfg.Resume {
+		cfg = cfg.Clone() // nil, if it is nil
+		if cfg == nil {
+			cfg = new(tls.Config)
+		}
+		cfg.ClientSessionCache = s.sessions.of(c.Index)
+	}
+	conn, err := StartTLS(ctx, fd, s.cfg.Target.name, cfg)
 	if err != nil {
 		return -1, err
+	}
+	if conn.ConnectionState().DidResume {
+		s.resumed.Add(1)
 	}
 	s.phase(s.phases.TLS, time.Since(began))
 	c.relay, fd, err = s.relays.Start(conn)
@@ -321,6 +337,9 @@ func (s *Swarm) Phases() Phases {
 		copied(s.phases.First),
 	}
 }
+
+// Resumed returns how many TLS handshakes resumed a session since the beginning.
+func (s *Swarm) Resumed() uint64 { return s.resumed.Load() }
 
 // Failures returns how many connects and handshakes have failed since the beginning, by class.
 func (s *Swarm) Failures() map[string]uint64 {

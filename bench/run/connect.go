@@ -28,6 +28,8 @@ type Connect struct {
 	// anybody.
 	TLSRoots, TLSName string
 	TLSInsecure       bool
+	// TLSResume has connections that come back resume their TLS session.
+	TLSResume bool
 	// Deflate offers permessage-deflate; nil for none.
 	Deflate *load.DeflateOffer
 }
@@ -51,6 +53,7 @@ func (c *Connect) configure(cfg *load.Config) (err error) {
 			return err
 		}
 	}
+	cfg.Resume = c.TLSResume
 	cfg.TLS, err = c.tls()
 	return err
 }

@@ -84,6 +84,10 @@ func (r *runner) weather(ctx context.Context, s *storm) error {
 	<-over
 	r.settle(ctx)
 	r.summarise(before, after, 0)
+	if n := r.swarm.Phases().TLS.TotalCount(); n > 0 {
+		r.result.Notes = append(r.result.Notes, fmt.Sprintf(
+			"%d of %d TLS handshakes resumed a session", r.swarm.Resumed(), n))
+	}
 	if blown != nil {
 		r.result.Notes = append(r.result.Notes, blown.Error())
 	}

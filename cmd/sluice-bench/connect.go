@@ -38,6 +38,8 @@ func (f *connectFlags) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.TLSName, "tls-name", "",
 		"whom the server must prove to be; the URL's host if empty")
 	flags.BoolVar(&c.TLSInsecure, "insecure", false, "believe any certificate")
+	flags.BoolVar(&c.TLSResume, "tls-resume", false,
+		"resume the TLS sessions of those that come back")
 	flags.StringVar(&f.deflate, "deflate", "",
 		"offer permessage-deflate, with parameters like\n"+
 			"'server_no_context_takeover; client_max_window_bits=10'")

@@ -159,6 +159,8 @@ func stormCommand() *cobra.Command {
 				"let the server do the cutting: restart it while this waits")
 			flags.StringVar(&f.opts.Greeting, "greeting", "hello",
 				"what each says first, for an answer to be timed; '' for nothing")
+			_ = flags.Set("tls-resume", "true")
+			flags.Lookup("tls-resume").DefValue = "true"
 			flags.Lookup("duration").Usage = "the longest time until all are open or back"
 			_ = flags.Set("duration", "1m") // it parses
 			flags.Lookup("duration").DefValue = "1m0s"
