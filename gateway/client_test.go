@@ -76,6 +76,32 @@ func TestX02_proxy_protocol(t *testing.T) {
 	})
 }
 
+// TestH10_silent_proxies: those whose header does not come are counted, and gone in time.
+func TestH10_silent_proxies(t *testing.T) {
+	onEachEngine(t, behindProxy, func(t *testing.T, g *Gateway) {
+		pending := func(n int64) func() bool {
+			return func() bool { return g.clients.proxied.Stats().Pending == n }
+		}
+		for _, said := range []string{"", "P", proxyHeader[:20]} {
+			io.WriteString(dialRaw(t, g), said)
+		}
+		settled(t, "three are pending", pending(3))
+		if status, p := proxied(t, g, proxyHeader); status != "101" || !pending(3)() {
+			t.Errorf("one with a header gets %s", status)
+		} else {
+			p.c.Close()
+		}
+		half := dialRaw(t, g)
+		io.WriteString(half, proxyHeader[:5])
+		half.Close()
+		io.WriteString(dialRaw(t, g), "nonsense\r\n")
+		settled(t, "none is pending", pending(0))
+		if n := g.clients.proxied.Stats().Invalid; n != 5 {
+			t.Errorf("%d had no valid header", n)
+		}
+	})
+}
+
 func TestX02_untrusted_proxy(t *testing.T) {
 	onEachEngine(t, func(cfg *Config) {
 		behindProxy(cfg)

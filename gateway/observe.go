@@ -112,7 +112,10 @@ func (g *Gateway) snapshot() metrics.Snapshot {
 		snap.TLS.Failed += a.failed.Load()
 	}
 	if g.clients.proxied != nil {
-		snap.Proxied = metrics.Proxied(g.clients.proxied.Stats())
+		s := g.clients.proxied.Stats()
+		snap.Proxied = metrics.Proxied{
+			Announced: s.Announced, Untrusted: s.Untrusted, Invalid: s.Invalid,
+		}
 	}
 	if a := g.authority; a != nil {
 		cache := a.setup.CacheStats()

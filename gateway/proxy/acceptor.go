@@ -11,8 +11,13 @@ import (
 // headerTimeout bounds the time until the PROXY header is complete: proxies send it at once.
 const headerTimeout = 3 * time.Second
 
+// pendingMax bounds the connections whose PROXY header is not complete: until then they count by no
+// other limit. Past it others wait in the kernel.
+const pendingMax = 4096
+
 // Stats counts what became of connections since the start.
 type Stats struct {
+	Pending   int64  // whose header is not complete, now
 	Announced uint64 // with a valid header
 	Untrusted uint64 // from an address that is not trusted
 	Invalid   uint64 // without a valid header, or not in time
@@ -24,6 +29,7 @@ type Proxied struct {
 	trust *Trust
 
 	announced, untrusted, invalid atomic.Uint64
+	pending                       atomic.Int64
 }
 
 // NewProxied returns a reader of the headers of trusted proxies. Everybody else is disconnected.
@@ -31,29 +37,29 @@ func NewProxied(t *Trust) *Proxied { return &Proxied{trust: t} }
 
 // Stats returns a snapshot.
 func (p *Proxied) Stats() Stats {
-	return Stats{p.announced.Load(), p.untrusted.Load(), p.invalid.Load()}
+	return Stats{
+		Pending: p.pending.Load(), Announced: p.announced.Load(),
+		Untrusted: p.untrusted.Load(), Invalid: p.invalid.Load(),
+	}
 }
 
 // Wrap returns an acceptor for connections of proxies. a is asked to admit the client that a proxy
 // announces, on the loop of the connection, and gets connections that are the client's by their
 // RemoteAddr, with the bytes behind the header. A proxy that speaks for itself is its own client.
-func (p *Proxied) Wrap(a poller.Acceptor) poller.Acceptor {
-	next := &acceptor{p, a}
-	if rooms, ok := a.(poller.Throttle); ok {
-		return &throttled{next, rooms}
-	}
-	return next
-}
+func (p *Proxied) Wrap(a poller.Acceptor) poller.Acceptor { return &acceptor{p, a} }
 
 type acceptor struct {
 	proxied *Proxied
 	next    poller.Acceptor
 }
 
-// throttled is an acceptor whose next one is a poller.Throttle.
-type throttled struct {
-	*acceptor
-	poller.Throttle
+// Room implements poller.Throttle.
+func (a *acceptor) Room() int {
+	room := pendingMax - int(a.proxied.pending.Load())
+	if next, ok := a.next.(poller.Throttle); ok {
+		room = min(room, next.Room())
+	}
+	return room
 }
 
 // Admit implements poller.Acceptor. The client is not known yet.
@@ -68,6 +74,7 @@ func (a *acceptor) Admit(remote netip.AddrPort) poller.Admission {
 // Open implements poller.Acceptor.
 func (a *acceptor) Open(c poller.Conn, _ uint8) poller.Handler {
 	c.SetTimer(headerTimeout)
+	a.proxied.pending.Add(1)
 	return &conn{Conn: c, acceptor: a, client: c.RemoteAddr()}
 }
 
@@ -80,6 +87,7 @@ type conn struct {
 	handler  poller.Handler // nil until the header is complete
 	header   []byte         // an incomplete one
 	ended    bool           // it was turned away: nothing is read any more
+	settled  bool           // it is not pending any more
 }
 
 // Application returns the handler of a connection whose handler is h, for those who get handlers
@@ -126,6 +134,7 @@ func (c *conn) read(p []byte) {
 
 // begin hands the connection on.
 func (c *conn) begin(client netip.AddrPort, rest []byte) {
+	c.settle()
 	c.acceptor.proxied.announced.Add(1)
 	if client.IsValid() {
 		c.client = client
@@ -144,7 +153,16 @@ func (c *conn) begin(client netip.AddrPort, rest []byte) {
 	}
 }
 
+// settle says that the header is complete, or will not be.
+func (c *conn) settle() {
+	if !c.settled {
+		c.settled = true
+		c.acceptor.proxied.pending.Add(-1)
+	}
+}
+
 func (c *conn) turnAway() {
+	c.settle()
 	c.ended = true
 	c.acceptor.proxied.invalid.Add(1)
 	c.Conn.Close(nil)
@@ -176,6 +194,7 @@ func (c *conn) OnTimer() {
 
 // OnClose implements poller.Handler.
 func (c *conn) OnClose(err error) {
+	c.settle()
 	switch {
 	case c.handler != nil:
 		c.handler.OnClose(err)

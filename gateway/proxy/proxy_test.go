@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"sluice/poller"
 )
 
 func trust(t testing.TB, items ...string) *Trust {
@@ -211,4 +213,34 @@ func FuzzParseHeader(f *testing.F) {
 			}
 		}
 	})
+}
+
+// room is an acceptor with room for some.
+type room struct {
+	poller.Acceptor
+	n int
+}
+
+func (r room) Room() int { return r.n }
+
+// TestH10_silent_proxies_are_bounded: connections without a header count by no other limit.
+func TestH10_silent_proxies_are_bounded(t *testing.T) {
+	p := NewProxied(trust(t, "192.0.2.0/24"))
+	for _, c := range []struct {
+		pending int64
+		next    poller.Acceptor
+		want    int
+	}{
+		{0, nil, pendingMax},
+		{pendingMax - 1, nil, 1},
+		{pendingMax, nil, 0},
+		{0, room{n: 7}, 7},
+		{pendingMax - 3, room{n: 7}, 3},
+		{0, room{n: -1}, -1},
+	} {
+		p.pending.Store(c.pending)
+		if got := p.Wrap(c.next).(poller.Throttle).Room(); got != c.want {
+			t.Errorf("%+v: room for %d", c, got)
+		}
+	}
 }
