@@ -192,12 +192,15 @@ func Unavailable(cause error) *Error {
 	if errors.As(cause, &e) {
 		return e
 	}
-	// The text of a url.Error has the URL in it, query and all.
-	var u *url.Error
-	if errors.As(cause, &u) {
-		cause = u.Err
+	return &Error{Reason: ReasonBackend, cause: withoutURL(cause)}
+}
+
+// withoutURL is an error without the URL that it is about, which may have a secret in its query.
+func withoutURL(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
 	}
-	return &Error{Reason: ReasonBackend, cause: cause}
+	return err
 }
 
 func (e *Error) Error() string {

@@ -201,7 +201,7 @@ func (k *JWKS) refresh(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		err = fmt.Errorf("auth: refresh keys: %w", err)
+		err = fmt.Errorf("auth: refresh keys: %w", withoutURL(err))
 	} else {
 		k.loaded.Store(int64(max(time.Since(k.start), 1)))
 	}

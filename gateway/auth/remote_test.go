@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -161,5 +162,45 @@ func callN(t *testing.T, v Verifier, n int, want Reason) {
 	for range n {
 		_, err := v.Verify(context.Background(), Credential{Token: "abc", Kind: KindHeader})
 		wantReason(t, err, want)
+	}
+}
+
+// TestA10_no_URL_in_errors: the query of a URL may have a secret in it, and errors are logged.
+func TestA10_no_URL_in_errors(t *testing.T) {
+	const url = "http://127.0.0.1:1/path?key=s3cret"
+	failed := make(chan error, 1)
+	jwks := DefaultJWKS()
+	jwks.URL = url
+	jwks.OnRefresh = func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+	}
+	keys, err := NewJWKS(jwks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	hook, err := NewHook(HookConfig{URL: url, Rooms: "rooms", Backend: DefaultBackend()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hook.Close()
+	_, hookErr := hook.Verify(t.Context(), Credential{Token: "abc"})
+	introspection, err := NewIntrospection(IntrospectionConfig{
+		URL: url, Fields: DefaultFields(), Backend: DefaultBackend(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer introspection.Close()
+	_, introspectionErr := introspection.Verify(t.Context(), Credential{Token: "abc"})
+	for name, err := range map[string]error{
+		"jwks": <-failed, "hook": hookErr, "introspection": introspectionErr,
+	} {
+		if err == nil || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "path") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
