@@ -3,10 +3,12 @@ package admin
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -23,7 +25,7 @@ func dial(t *testing.T, s *Server, from string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -105,33 +107,50 @@ func TestI04_share_of_an_address(t *testing.T) {
 }
 
 // TestIdleMakesRoomFirst: a request that is being answered is not cut for a new connection as long
-// as there is one without any.
+// as there is one without any, be it the youngest.
 func TestIdleMakesRoomFirst(t *testing.T) {
-	cfg, entered, release := blocking()
-	s := start(t, cfg)
-	busy := dial(t, s, "127.0.0.1")
-	io.WriteString(busy, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	<-entered
-	for range connsPerPeerMax + 10 {
-		dial(t, s, "127.0.0.1")
+	s, entered := busyServer(t)
+	busy := make([]net.Conn, connsPerPeerMax-1)
+	for i := range busy {
+		busy[i] = dial(t, s, "127.0.0.1")
+		io.WriteString(busy[i], "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		<-entered
 	}
+	idle := dial(t, s, "127.0.0.1")
+	io.WriteString(idle, livez)
+	answer(t, idle)
 	probes(t, s, "127.0.0.1")
-	close(release)
-	if status, body := answer(t, busy); status != http.StatusOK || body != "samples" {
-		t.Errorf("%d %q", status, body)
+	if _, err := idle.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the idle one is still connected: %v", err)
 	}
+	if n := s.Stats().Evicted; n != 1 {
+		t.Errorf("%d were evicted", n)
+	}
+	cutServer(s)
 }
 
-// TestBusyMakesRoomLast: even if a request is being answered on every connection, a new one is let
-// in: the one that takes longest has to go.
-func TestBusyMakesRoomLast(t *testing.T) {
-	entered := make(chan struct{}, connsMax)
+// busyServer is one whose /metrics answers nothing until its client has gone.
+func busyServer(t *testing.T) (s *Server, entered chan struct{}) {
+	entered = make(chan struct{}, connsMax)
 	cfg := config()
 	cfg.Metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		entered <- struct{}{}
 		<-r.Context().Done()
 	})
-	s := start(t, cfg)
+	return start(t, cfg), entered
+}
+
+// cutServer closes a server without waiting for its answers.
+func cutServer(s *Server) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.Close(ctx)
+}
+
+// TestBusyMakesRoomLast: even if a request is being answered on every connection, a new one is let
+// in: the one that takes longest has to go.
+func TestBusyMakesRoomLast(t *testing.T) {
+	s, entered := busyServer(t)
 	for range connsPerPeerMax {
 		c := dial(t, s, "127.0.0.1")
 		io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -141,9 +160,7 @@ func TestBusyMakesRoomLast(t *testing.T) {
 	if n := s.Stats().Evicted; n != 1 {
 		t.Errorf("%d were evicted", n)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	s.Close(ctx)
+	cutServer(s)
 }
 
 func TestIdentify(t *testing.T) {
