@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -97,7 +98,9 @@ func (s *session) auditVerdict(err error, who claimant) {
 	if err != nil {
 		reason := auth.Unavailable(err).Reason
 		if reason == auth.ReasonAudit {
-			return // there is no room for it, which is counted
+			g.logSampled(slog.LevelError, "audit full", "nobody is let in: the audit log is full",
+				slog.String("event", "audit_full"))
+			return
 		}
 		e.Verdict, e.Reason = audit.Refused, reason.String()
 	}

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -166,8 +165,8 @@ func TestP08_audit_log_is_full(t *testing.T) {
 	guarded(t, &cfg)
 	cfg.Admin, cfg.AuditLog, cfg.BadHandshakeRate = "127.0.0.1:0", "stderr", 0
 	cfg.ConnectionsPerUserMax = 0
-	g, err := New(cfg, Options{Stderr: sink,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	log := new(logged)
+	g, err := New(cfg, Options{Stderr: sink, Logger: slog.New(slog.NewJSONHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,6 +199,9 @@ func TestP08_audit_log_is_full(t *testing.T) {
 		fmt.Sprintf("sluice_audit_events_pending %d\n", before)) ||
 		!strings.Contains(text, `sluice_auth_verdicts_total{verdict="audit"} 4`) {
 		t.Errorf("the metrics do not tell: %s", text)
+	}
+	if n := len(log.entries(t, "audit_full")); n != 4 {
+		t.Errorf("the log tells %d times", n)
 	}
 	close(sink.free)
 	settled(t, "written", func() bool { return g.audit.Stats().Waiting == 0 })
