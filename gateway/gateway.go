@@ -39,6 +39,8 @@ const (
 	closeTimeout = 5 * time.Second
 	// userTimeout makes the kernel give up a peer that acknowledges nothing.
 	userTimeout = 20 * time.Second
+	// orphanTimeout is the same for what is left of a connection that its peer has ended.
+	orphanTimeout = 5 * time.Second
 	// descriptorReserveMax is what the descriptor limit leaves for everything but connections.
 	descriptorReserveMax = 512
 )
@@ -184,7 +186,7 @@ func (g *Gateway) build(cfg Config, version string, engine newEngine) (err error
 	}
 	g.engine, err = engine(cfg.Engine, poller.Config{
 		Loops: cfg.Loops, Logger: g.log, StarvedParting: g.parting, UserTimeout: userTimeout,
-		UnsentBytesMax: min(cfg.SendBufferBytes, cfg.QueueBytesMax/2),
+		OrphanTimeout: orphanTimeout, UnsentBytesMax: min(cfg.SendBufferBytes, cfg.QueueBytesMax/2),
 	})
 	if err != nil {
 		return err

@@ -283,12 +283,6 @@ func turnAway(fd int, parting []byte) {
 	unix.Close(fd)
 }
 
-// resetOnClose makes the coming close of a descriptor reset the connection, so that the kernel
-// keeps nothing of it.
-func resetOnClose(fd int) {
-	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-}
-
 // fail counts and logs a failure to accept.
 func (l *listener) fail(err error) {
 	l.host.counts.failed.Add(1)

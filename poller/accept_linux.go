@@ -1,6 +1,10 @@
 package poller
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // accept takes a socket out of the listen queue.
 func accept(fd int) (int, unix.Sockaddr, error) {
@@ -23,7 +27,12 @@ func inherit(fd int, cfg *Config) {
 	if cfg.UnsentBytesMax > 0 {
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, cfg.UnsentBytesMax)
 	}
-	if ms := cfg.UserTimeout.Milliseconds(); ms > 0 {
+	setUserTimeout(fd, cfg.UserTimeout)
+}
+
+// setUserTimeout bounds how long the peer may acknowledge nothing; 0 leaves it to the system.
+func setUserTimeout(fd int, d time.Duration) {
+	if ms := d.Milliseconds(); ms > 0 {
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ms))
 	}
 }

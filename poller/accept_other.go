@@ -4,6 +4,7 @@ package poller
 
 import (
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,3 +48,6 @@ func inherit(fd int, cfg *Config) {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, cfg.SendBufferBytes)
 	}
 }
+
+// setUserTimeout does nothing: these systems have no such bound for a socket.
+func setUserTimeout(int, time.Duration) {}

@@ -4,6 +4,7 @@ package poller
 
 import (
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,4 +29,16 @@ func endOfInput(flags connFlags) error {
 		return unix.ECONNRESET // a write got the error
 	}
 	return io.EOF
+}
+
+// prepareClose says what the coming close of a descriptor leaves in the kernel: nothing if the
+// connection is to be reset, else what the kernel has taken, for timeout if the peer takes nothing
+// of it. A timeout of 0 changes nothing.
+func prepareClose(fd int, reset bool, timeout time.Duration) {
+	switch {
+	case reset:
+		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	case timeout > 0 && transit(fd).Unsent > 0:
+		setUserTimeout(fd, timeout)
+	}
 }

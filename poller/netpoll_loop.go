@@ -308,9 +308,7 @@ func (l *netpollLoop) reap() {
 		if c.flags&(flagBlocked|flagReset) == 0 {
 			l.send(c)
 		}
-		if c.flags&flagReset != 0 || c.q != nil {
-			resetOnClose(int(c.fd))
-		}
+		prepareClose(int(c.fd), c.flags&flagReset != 0 || c.q != nil, l.engine.cfg.OrphanTimeout)
 		l.forget(c)
 		unix.Close(int(c.fd))
 		l.wheel.disarm(c)

@@ -57,6 +57,9 @@ type Config struct {
 	UnsentBytesMax int
 	// UserTimeout sets TCP_USER_TIMEOUT of accepted sockets where the system has it; 0 leaves it.
 	UserTimeout time.Duration
+	// OrphanTimeout is how long the kernel keeps what it has taken for a connection that was closed
+	// since, while the peer takes nothing of it; 0 means UserTimeout.
+	OrphanTimeout time.Duration
 	// StarvedParting is written to a peer that had to be turned away because the process was out
 	// of descriptors; empty means that it is just disconnected.
 	StarvedParting []byte

@@ -2,8 +2,12 @@ package pollertest
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"net/netip"
+	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,6 +23,7 @@ var transitTests = []contractTest{
 	{"transit/acknowledgements_are_progress", transitProgress},
 	{"transit/Abort_resets", abortResets},
 	{"transit/M01_Close_keeps_nothing_of_what_cannot_leave", closeResets},
+	{"transit/M01_what_Close_leaves_has_its_time", closeOrphans},
 }
 
 // until waits for a condition on the connection's loop.
@@ -146,6 +151,51 @@ func closeResets(b *bed) {
 		b.Errorf("closed for %v", err)
 	}
 	wantReset(b, c)
+}
+
+// closeOrphans closes over what the kernel has taken for a peer that does not read.
+func closeOrphans(b *bed) {
+	if !telling {
+		return
+	}
+	const timeout, late = 500 * time.Millisecond, 15 * time.Second // the kernel's own is 50 s
+	b.start(poller.Config{OrphanTimeout: timeout}, script{})
+	_, p := b.connect()
+	p.do(func() { p.Write(make([]byte, 512<<10)) })
+	p.until("taken by the kernel", func() bool {
+		return p.Queue().Bytes == 0 && p.Transit().Unsent > 0
+	})
+	p.do(func() { p.Close(nil) })
+	p.reason()
+	look := time.NewTicker(timeout)
+	defer look.Stop()
+	for limit := time.After(late); b.owing() > 0; {
+		select {
+		case <-look.C:
+		case <-limit:
+			b.Fatal("the kernel still keeps it")
+		}
+	}
+}
+
+// owing counts the sockets of the listener's port that have something to send, those of closed
+// connections included. The kernel lists them as /proc/net/tcp, addresses in hexadecimal.
+func (b *bed) owing() (n int) {
+	b.Helper()
+	const local, queues = 1, 4
+	list, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		b.Fatal(err)
+	}
+	port := netip.MustParseAddrPort(b.addr).Port()
+	for line := range strings.Lines(string(list)) {
+		f := strings.Fields(line)
+		if len(f) > queues && strings.HasSuffix(f[local], fmt.Sprintf(":%04X", port)) &&
+			!strings.HasPrefix(f[queues], "00000000:") {
+			n++
+		}
+	}
+	return n
 }
 
 func wantReset(b *bed, c *client) {
