@@ -400,3 +400,26 @@ func TestPauseKeepsNoBufferOfTheLoop(t *testing.T) {
 		t.Errorf("got %d bytes of %d, %v", len(a.got), len(want), a.err)
 	}
 }
+
+// A connection that TLS has ended is reset if the peer does not take the alert, and closed if it
+// does.
+func TestM01_nothing_is_left_of_a_peer_that_takes_no_alert(t *testing.T) {
+	for name, takes := range map[string]bool{"takes_it": true, "does_not": false} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := established(t, new(app))
+			defer r.end()
+			if !takes {
+				r.peer.AckBytes(0)
+			}
+			r.peer.Deliver([]byte("this is no record of TLS"))
+			r.fake.RunPosted()
+			if closed, _ := r.peer.Closed(); closed || !r.peer.FIN() {
+				t.Fatalf("closed is %v, FIN is %v", closed, r.peer.FIN())
+			}
+			r.fake.Advance(lingerMax + poller.TimerTick)
+			if closed, _ := r.peer.Closed(); !closed || r.peer.Aborted() == takes {
+				t.Errorf("closed is %v, reset is %v", closed, r.peer.Aborted())
+			}
+		})
+	}
+}
