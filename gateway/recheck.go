@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -19,6 +20,10 @@ type recheckable struct {
 	service int32 // its number
 	kept    auth.Secret
 }
+
+// Format implements fmt.Formatter: what is kept is shown under no verb. It would be otherwise, as
+// package fmt uses no method of a field that is not exported.
+func (r *recheckable) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "service %d", r.service) }
 
 // toRecheck returns what the identity of a verification can be verified again with, nil if it
 // does not come from a service, or ends before it would be.

@@ -142,6 +142,7 @@ func (a *app) checkToken(src settings.Sources, token string) error {
 		hang(&out, "verdict", 9, "REFUSED: "+explain(err))
 	default:
 		fmt.Fprintf(&out, "verdict   accepted as %q\n", id.User)
+		fmt.Fprintf(&out, "issuer    %s\n", id.Issuer)
 		if id.Rooms != nil {
 			fmt.Fprintf(&out, "rooms     %s\n", strings.Join(id.Rooms, ", "))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -297,6 +298,31 @@ func TestConfigCheck(t *testing.T) {
 		change(&cfg)
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestB6_Recheck looks a session up again, with what was kept of its cookie.
+func TestB6_Recheck(t *testing.T) {
+	s := newRedis(t)
+	v := verifierOf(t, s, nil)
+	s.do("SET", "session:"+sessionID, `{"user":"alice"}`)
+	kept := v.Keep(auth.Credential{Token: sessionID, Request: &auth.Request{Path: "/chat/"}})
+	if id, err := v.Recheck(t.Context(), kept); err != nil || id.User != "alice" {
+		t.Errorf("%+v, %v", id, err)
+	}
+	s.do("DEL", "session:"+sessionID)
+	_, err := v.Recheck(t.Context(), kept)
+	wantReason(t, err, auth.ReasonInactive)
+}
+
+// TestFarEnds has keys that live for longer than a time.Duration can say.
+func TestFarEnds(t *testing.T) {
+	now := time.Now()
+	for _, left := range []int64{math.MaxInt64, math.MaxInt64 / 1000, leftMax + 1, leftMax} {
+		id, err := settle(auth.Identity{User: "alice"}, left, now)
+		if err != nil || id.Expires.Sub(now) < 99*365*24*time.Hour {
+			t.Errorf("%d ms: %v, %v", left, id.Expires, err)
 		}
 	}
 }
