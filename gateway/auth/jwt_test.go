@@ -460,7 +460,7 @@ func TestA07_Signatures(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, token := range []string{es, twin} {
-			_, err := verify(revoked.Guard(NewCache(v, DefaultCache())), token)
+			_, err := verify(guardedBy(revoked, NewCache(v, DefaultCache())), token)
 			wantReason(t, err, ReasonRevoked)
 		}
 	})

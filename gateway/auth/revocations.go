@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"sync"
@@ -131,14 +130,6 @@ func (r *Revocations) Len() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return len(r.users) + len(r.tokens)
-}
-
-// Guard returns a verifier that refuses what next accepts and r has taken back. It belongs in front
-// of every cache.
-func (r *Revocations) Guard(next Verifier) Verifier {
-	return VerifierFunc(func(ctx context.Context, c Credential) (Identity, error) {
-		return r.Guarded(next.Verify(ctx, c))
-	})
 }
 
 // Guarded is what becomes of the result of a verifier: Check decides if there is an identity. One

@@ -110,7 +110,7 @@ func TestA09_RevokedInFrontOfCache(t *testing.T) {
 		return Identity{Issuer: "us", User: "alice", TokenID: string(c.Token)}, nil
 	})}
 	r := NewRevocations(10)
-	guarded := r.Guard(NewCache(v, DefaultCache()))
+	guarded := guardedBy(r, NewCache(v, DefaultCache()))
 	until := time.Now().Add(time.Hour)
 	for _, token := range []string{"a", "b"} {
 		if _, err := verify(guarded, token); err != nil {

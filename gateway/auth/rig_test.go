@@ -190,6 +190,13 @@ func (c *counter) Verify(ctx context.Context, cred Credential) (Identity, error)
 	return c.next.Verify(ctx, cred)
 }
 
+// guardedBy refuses what next accepts and r has taken back.
+func guardedBy(r *Revocations, next Verifier) Verifier {
+	return VerifierFunc(func(ctx context.Context, c Credential) (Identity, error) {
+		return r.Guarded(next.Verify(ctx, c))
+	})
+}
+
 // always is a verifier that accepts every token, as the user of its name.
 var always = VerifierFunc(func(_ context.Context, c Credential) (Identity, error) {
 	return Identity{User: string(c.Token)}, nil
