@@ -63,7 +63,7 @@ func TestF15_pings_of_a_peer_that_reads_no_pongs(t *testing.T) {
 			p := s.join(r.target)
 			p.AcceptBytes(0)
 			payload := string(make([]byte, wire.ControlPayloadMax))
-			for range 10_000 {
+			for range 4000 {
 				p.frame(wire.OpPing, payload)
 				if q := p.Queue(); q.Bytes > cfg.QueueBytesMax+1000 {
 					t.Fatalf("%d bytes are queued", q.Bytes)

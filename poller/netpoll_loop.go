@@ -4,6 +4,7 @@ package poller
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -183,6 +184,7 @@ func (l *netpollLoop) sleep() {
 	left := len(l.dirty) + len(l.closing) + len(l.ready) - l.handled + len(l.again) +
 		len(l.running) + len(l.opening)
 	if left > 0 {
+		runtime.Gosched() // the poller must get on while a flood keeps the loop busy
 		return
 	}
 	longest := turnMax
