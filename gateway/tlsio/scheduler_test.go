@@ -164,6 +164,31 @@ func TestH10_half_open_handshakes(t *testing.T) {
 	}
 }
 
+// TestH10_places_for_addresses_with_few: the last eighth of the places, so that one that has come
+// later need not wait for anybody to make room.
+func TestH10_places_for_addresses_with_few(t *testing.T) {
+	const places = 64
+	inCrowd(t, Config{QueueMax: places}, func(c *crowd) {
+		for range 2 * places {
+			c.begin("198.51.100.1")
+		}
+		c.settle()
+		if n := c.server.Stats().Pending; n != places*7/8 {
+			t.Fatalf("%d are under way", n)
+		}
+		for i := range places / 8 {
+			late := c.begin(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}).String())
+			c.settle()
+			if !late.answeredHello() {
+				t.Fatalf("address %d has to wait", i)
+			}
+		}
+		if n := c.outcomes(OutcomeEvicted); n != 0 {
+			t.Errorf("%d made room", n)
+		}
+	})
+}
+
 // TestH10_silent_peers_make_room: a handshake that waits for its peer keeps its place for a while,
 // and for good if its address has no more of them than the one that wants it.
 func TestH10_silent_peers_make_room(t *testing.T) {
@@ -185,8 +210,13 @@ func TestH10_silent_peers_make_room(t *testing.T) {
 			t.Fatalf("%d of the greedy, modest closed %t, other answered %t", open(greedy),
 				modest.app.closed, other.answeredHello())
 		}
-		if c.outcomes(OutcomeEvicted) != 1 || !errors.Is(greedy[0].app.err, ErrEvicted) {
-			t.Errorf("%v, %v", c.server.Stats(), greedy[0].app.err)
+		if c.outcomes(OutcomeEvicted) != 1 {
+			t.Errorf("%+v", c.server.Stats())
+		}
+		for _, r := range greedy {
+			if r.app.closed && !errors.Is(r.app.err, ErrEvicted) {
+				t.Errorf("ended by %v", r.app.err)
+			}
 		}
 		late := c.begin("192.0.2.2") // nobody has waited for long but those who may
 		c.settle()
