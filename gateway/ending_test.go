@@ -58,7 +58,7 @@ func TestF15_pings_of_a_peer_that_reads_no_pongs(t *testing.T) {
 	} {
 		t.Run(r.target+"_"+string(r.policy), func(t *testing.T) {
 			cfg := quick()
-			cfg.ControlRate, cfg.SlowConsumer = 0, r.policy
+			cfg.ControlRate, cfg.SlowConsumer, cfg.QueueBytesMax = 0, r.policy, 100_000
 			s := newStage(t, cfg)
 			p := s.join(r.target)
 			p.AcceptBytes(0)
