@@ -16,13 +16,18 @@ const (
 )
 
 // active is what a session needs while messages flow: its rates, its inbox at the workers, the
-// answers on their way back. The loop owns it, but for what mu guards.
+// answers on their way back. The loop owns it, but for what mu guards. Workers and the hub have it
+// from the session's loop, and may use it for as long as they like: one that has been given back is
+// used by nobody else.
 type active struct {
+	session  *session // never changes
 	messages limits.Bucket
 	bytes    limits.Bucket
 	control  limits.Bucket
 	inbox    workers.Inbox
 	stash    []byte // input that waits for every hold to end
+	code     uint16 // of the Close frame that stateClosing waits with, and its text
+	text     string
 
 	mu sync.Mutex
 	// congested is how many publications of the session the hub has called congested, less the
@@ -32,10 +37,7 @@ type active struct {
 	out       []byte // frames of the workers for the peer; the loop takes it whole
 	sent      int    // messages in out
 	ending    endReason
-	endCode   uint16
 	posted    bool // Run will be called
-	working   bool // a worker uses the compression state
-	gone      bool // the session has ended
 }
 
 // activate returns the session's active part, making it first if need be.
@@ -43,21 +45,25 @@ func (s *session) activate() *active {
 	if s.active == nil {
 		cfg := s.lane.cfg()
 		a := &active{
+			session:  s,
 			messages: limits.NewBucket(cfg.MessageRate, cfg.MessageBurst),
 			bytes:    limits.NewBucket(cfg.ByteRate, cfg.ByteBurst),
 			control:  limits.NewBucket(cfg.ControlRate, cfg.ControlBurst),
 		}
-		a.inbox.Init(s)
+		a.inbox.Init(a)
 		s.active = a
 	}
 	return s.active
 }
 
 // busy reports whether messages are at the workers or their answers under way.
-func (a *active) busy() bool {
+func (a *active) busy() bool { return a.expected() || a.inbox.Busy() }
+
+// expected reports whether Run will be called.
+func (a *active) expected() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.posted || a.inbox.Busy()
+	return a.posted
 }
 
 // idle reports whether a new active part would be no different from this one.
@@ -67,39 +73,37 @@ func (a *active) idle(now time.Duration) bool {
 }
 
 // signal tells the loop, from any goroutine, that holds have ended.
-func (s *session) signal(ended hold) {
-	a := s.active
+func (a *active) signal(ended hold) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.signals |= ended
-	s.postLocked(a)
-	a.mu.Unlock()
+	a.postLocked()
 }
+
+// wake has the loop call Run, from any goroutine: the workers are done with the session.
+func (a *active) wake() { a.signal(0) }
 
 // postLocked makes the loop call Run, once for any number of reasons. a.mu must be held.
-func (s *session) postLocked(a *active) {
+func (a *active) postLocked() {
 	if !a.posted {
-		a.posted = s.conn.Loop().Post(s)
+		a.posted = a.session.lane.loop.Post(a)
 	}
 }
 
-// Run implements poller.Runner: it takes over what other goroutines have left for the session.
-func (s *session) Run() {
+// Run implements poller.Runner: the session takes over what other goroutines have left for it.
+func (a *active) Run() {
+	s := a.session
 	defer s.contain()
-	a := s.active
 	a.mu.Lock()
 	signals, out, sent := a.signals, a.out, a.sent
-	congested := a.congested > 0
-	ending, code := a.ending, a.endCode
+	congested, ending := a.congested > 0, a.ending
 	a.signals, a.out, a.sent, a.ending, a.posted = 0, nil, 0, endNone, false
 	a.mu.Unlock()
-	if s.state != stateOpen {
-		return
-	}
-	if len(out) > 0 {
+	if len(out) > 0 && (s.state == stateOpen || s.state == stateClosing) {
 		s.replyOwned(out, sent)
 	}
 	if ending != endNone {
-		s.finish(ending, code)
+		s.end(ending)
 	}
 	if congested {
 		s.hold(holdHub)
@@ -107,6 +111,7 @@ func (s *session) Run() {
 		signals |= holdHub
 	}
 	s.release(signals)
+	s.settle()
 }
 
 // replyOwned queues frames that nobody else will touch any more.
@@ -116,44 +121,47 @@ func (s *session) replyOwned(out []byte, messages int) {
 	s.boundReplies()
 }
 
-// finish ends the session as a worker asked for.
-func (s *session) finish(why endReason, code uint16) {
-	if why == endPeerClosed {
-		s.answerClose(code)
-		return
-	}
-	s.end(why)
-}
-
 // Resume implements hub.Publisher.
-func (s *session) Resume() { s.congest(-1) }
+func (a *active) Resume() { a.congest(-1) }
 
 // congest notes a publication that was called congested, or a Resume, from any goroutine.
-func (s *session) congest(n int) {
-	a := s.active
+func (a *active) congest(n int) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.congested += n
-	s.postLocked(a)
-	a.mu.Unlock()
+	a.postLocked()
 }
 
 // OnHalfEmpty implements workers.Owner: the workers have caught up.
-func (s *session) OnHalfEmpty() { s.signal(holdInbox) }
+func (a *active) OnHalfEmpty() { a.signal(holdInbox) }
 
 // OnPanic implements workers.Owner: a task of the session panicked.
-func (s *session) OnPanic(v any, stack []byte) {
-	s.lane.g.logPanic(s, v, stack)
-	s.lane.m.Panics.Inc()
-	s.endFromWorker(endPanic, 0)
+func (a *active) OnPanic(v any, stack []byte) {
+	a.session.lane.g.logPanic(a.session, v, stack)
+	a.session.lane.m.Panics.Inc()
+	a.end(endPanic)
 }
 
-// endFromWorker asks the loop to end the session after what the workers have answered so far.
-func (s *session) endFromWorker(why endReason, code uint16) {
-	a := s.active
+// end asks the loop, from a worker, to end the session after what the workers have answered so far.
+func (a *active) end(why endReason) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.ending == endNone {
-		a.ending, a.endCode = why, code
+		a.ending = why
 	}
-	s.postLocked(a)
-	a.mu.Unlock()
+	a.postLocked()
+}
+
+// answer hands a frame for the peer, which belongs to the loop from then on, from a worker to the
+// loop.
+func (a *active) answer(frame []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.out) == 0 {
+		a.out = frame
+	} else {
+		a.out = append(a.out, frame...)
+	}
+	a.sent++
+	a.postLocked()
 }

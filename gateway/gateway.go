@@ -309,7 +309,10 @@ func (g *Gateway) Close() (err error) {
 			errs = append(errs, g.authority.close())
 		}
 		if g.workers != nil {
-			errs = append(errs, g.workers.Close(closeTimeout))
+			stuck := g.workers.Close(closeTimeout)
+			if errs = append(errs, stuck); stuck == nil {
+				g.dissolveDetached()
+			}
 		}
 		if g.audit != nil { // last, after everything that may have something to record
 			errs = append(errs, g.audit.Close(auditTimeout))

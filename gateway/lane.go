@@ -21,6 +21,9 @@ type lane struct {
 	ping    []byte // payload of the newest ping of a read
 	free    []*handshake
 
+	// detached are the sessions in stateDetached.
+	detached map[*session]struct{}
+
 	explains limits.Bucket // of peers that are let in only to be told why they are not
 
 	// Messages of the read that is being handled. They are counted together: an atomic add for
@@ -41,7 +44,7 @@ const (
 
 func newLane(g *Gateway, l poller.Loop, m *metrics.Shard) *lane {
 	return &lane{
-		g: g, loop: l, m: m,
+		g: g, loop: l, m: m, detached: map[*session]struct{}{},
 		explains: limits.NewBucket(explainRate, explainBurst),
 		scratch:  make([]byte, 0, scratchBytes),
 		ping:     make([]byte, 0, wire.ControlPayloadMax),

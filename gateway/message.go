@@ -129,21 +129,20 @@ func (s *session) compose(text []byte) *hub.Publication {
 // publish hands a publication to the hub, from the loop.
 func (s *session) publish(pub *hub.Publication) {
 	s.lane.m.Broadcasts.Inc()
-	s.activate()
-	if s.lane.g.hub.Publish(s.sub.Channel(), pub, s) {
+	if a := s.activate(); s.lane.g.hub.Publish(s.sub.Channel(), pub, a) {
 		s.hold(holdHub)
-		s.congest(1)
+		a.congest(1)
 	}
 }
 
-// task is a message, or the peer's Close behind messages, on its way through the workers.
+// task is a message on its way through the workers. What it uses of its session stays as it is
+// until it has been run.
 type task struct {
 	session    *session
+	active     *active // of the session
 	payload    []byte
 	op         wire.Opcode
 	compressed bool
-	closing    bool
-	code       uint16
 }
 
 var taskPool = sync.Pool{New: func() any { return new(task) }}
@@ -151,7 +150,7 @@ var taskPool = sync.Pool{New: func() any { return new(task) }}
 // newTask copies a message out of the loop's buffer.
 func newTask(s *session, ev wire.Event) *task {
 	t := taskPool.Get().(*task)
-	t.session, t.op, t.compressed = s, ev.Op, ev.Compressed
+	t.session, t.active, t.op, t.compressed = s, s.activate(), ev.Op, ev.Compressed
 	t.payload = append(t.payload[:0], ev.Payload...)
 	return t
 }
@@ -167,77 +166,48 @@ func (t *task) recycle() {
 
 // enqueue gives a task to the workers and stops reading when they have enough of this session.
 func (s *session) enqueue(t *task) {
-	a := s.activate()
-	if s.lane.g.workers.Put(&a.inbox, t, len(t.payload)) {
+	if s.lane.g.workers.Put(&t.active.inbox, t, len(t.payload)) {
 		s.hold(holdInbox)
 	}
 }
 
 // Run implements workers.Task. The session's tasks run one at a time, in order.
 func (t *task) Run() {
-	s := t.session
-	if t.closing {
-		s.endFromWorker(endPeerClosed, t.code)
-		return
-	}
 	defer t.recycle()
-	if !s.active.beginWork() {
-		return
-	}
-	defer s.endWork()
 	if !t.compressed {
-		s.work(t.op, t.payload)
+		t.work(t.payload)
 		return
 	}
 	buf := bufferPool.Get().(*buffer)
 	defer buf.recycle()
-	out, end := s.inflate(buf.b[:0], t)
+	out, end := t.session.inflate(buf.b[:0], t)
 	if end != endNone {
-		s.lane.g.workers.Discard(&s.active.inbox)
-		s.endFromWorker(end, 0)
+		t.session.lane.g.workers.Discard(&t.active.inbox)
+		t.active.end(end)
 		return
 	}
 	buf.b = out
-	s.work(t.op, out)
+	t.work(out)
 }
 
 // work does on a worker what message does on the loop.
-func (s *session) work(op wire.Opcode, payload []byte) {
-	if s.proof != nil && s.workTokenMessage(payload) {
+func (t *task) work(payload []byte) {
+	s := t.session
+	if s.proof != nil && s.workTokenMessage(payload, t.active.end) {
 		return
 	}
 	if s.echo {
-		s.echoLater(op, payload)
+		t.active.answer(s.appendReply(nil, t.op, payload))
 		return
 	}
-	tell := func(frame []byte) { s.answerLater(frame) }
-	payload, ok := s.unsign(payload, tell, func(why endReason) { s.endFromWorker(why, 0) })
+	payload, ok := s.unsign(payload, t.active.answer, t.active.end)
 	if !ok {
 		return
 	}
 	pub := s.compose(payload)
 	s.encode(pub, pub.Frame[len(pub.Frame)-len(s.user)-len(chatSeparator)-len(payload):])
 	s.lane.m.Broadcasts.Inc()
-	if s.lane.g.hub.Publish(s.sub.Channel(), pub, s) {
-		s.congest(1)
+	if s.lane.g.hub.Publish(s.sub.Channel(), pub, t.active) {
+		t.active.congest(1)
 	}
-}
-
-// echoLater hands an echo to the loop.
-func (s *session) echoLater(op wire.Opcode, payload []byte) {
-	s.answerLater(s.appendReply(nil, op, payload))
-}
-
-// answerLater hands a frame for the peer to the loop.
-func (s *session) answerLater(reply []byte) {
-	a := s.active
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.out) == 0 {
-		a.out = reply
-	} else {
-		a.out = append(a.out, reply...)
-	}
-	a.sent++
-	s.postLocked(a)
 }

@@ -275,8 +275,7 @@ func (s *session) tokenMessage(ev wire.Event) bool {
 }
 
 // workTokenMessage is tokenMessage for a message that has been inflated, on a worker.
-func (s *session) workTokenMessage(payload []byte) bool {
-	end := func(why endReason) { s.endFromWorker(why, 0) }
+func (s *session) workTokenMessage(payload []byte, end func(endReason)) bool {
 	if s.proof.proven {
 		return s.renews() && s.renewal(payload, end)
 	}

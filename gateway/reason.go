@@ -81,6 +81,16 @@ var endings = [endReasons]ending{
 	endAge:             {1012, "reconnect", "connection_age"},
 }
 
+// keepsInput reports whether messages that were received before such an end, but are not looked at
+// yet, still count. They do not if it says that the peer has no right to be heard.
+func (r endReason) keepsInput() bool {
+	return r == endDrain || r == endExpired || r == endAge || r == endSlowConsumer
+}
+
+// urgent reports whether the Close frame of such an end does not wait for the answers to what was
+// received before it.
+func (r endReason) urgent() bool { return r == endSlowConsumer || r == endPanic }
+
 func (r endReason) String() string { return endings[r].label }
 
 // endLabels lists the labels of all reasons, by reason.

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"errors"
-	"io"
 	"net/netip"
 	"runtime/debug"
 	"time"
@@ -11,7 +9,6 @@ import (
 	"sluice/gateway/hub"
 	"sluice/gateway/metrics"
 	"sluice/gateway/signed"
-	"sluice/gateway/tlsio"
 	"sluice/gateway/wire"
 	"sluice/poller"
 )
@@ -27,10 +24,16 @@ const (
 	stateVerifying
 	// stateOpen: messages flow, once the peer has proven who it is. accept moves here.
 	stateOpen
+	// stateClosing: the end is decided and nothing more is read; the Close frame follows the
+	// answers to what was received before. endWith moves here.
+	stateClosing
 	// stateLingering: our last word (a Close frame or a refusal) is queued and FIN follows it; what
 	// still arrives is thrown away, so that the peer gets to read it. linger moves here.
 	stateLingering
-	// stateClosed: the descriptor is closed. OnClose moves here.
+	// stateDetached: the descriptor is closed, but what was received before is not handled yet. The
+	// session still counts as a connection. OnClose moves here.
+	stateDetached
+	// stateClosed: nothing is left. dissolve moves here.
 	stateClosed
 )
 
@@ -64,8 +67,11 @@ const (
 	pulseHeard                // something has: the peer lives; the peer has acknowledged it
 )
 
-// session is one client. Everything in it belongs to the connection's loop, but for active.mu and
-// what it guards.
+// session is one client. Everything in it belongs to the connection's loop, but for what a task
+// uses. Of that, lane, conn, active, id, echo, comp, sub, signed, proof and user are set before the
+// first task that uses them is put into the inbox, and stay as they are until dissolve, which waits
+// for the last task. strikes, the contents of comp and the receiving half of signed belong to the
+// task that a worker runs; without tasks, to the loop.
 //
 // It holds 160 bytes, a size class of the allocator: a field more costs 16 bytes. An idle session
 // owns no buffer: hs lives as long as the handshake, active as long as messages
@@ -95,7 +101,7 @@ type session struct {
 	// forwarded says that the connection is a proxy's and the client is not known yet, so that it
 	// does not count for any address.
 	forwarded bool
-	deaf      bool   // the peer has sent Close: whatever follows it is ignored
+	deaf      bool   // input is ignored: the peer has sent Close, or has lost its right to be heard
 	id        connID // set once, before anything else
 
 	// taken is, while open, what the peer had acknowledged (Transit.Acked, modulo 2^32) when it was
@@ -142,34 +148,6 @@ func (s *session) OnDrained() {
 	s.schedule()
 }
 
-// OnClose implements poller.Handler.
-func (s *session) OnClose(err error) {
-	if s.ended == endNone {
-		s.ended = endError
-		switch err {
-		case io.EOF:
-			s.ended = endPeerGone
-		case poller.ErrEngineClosed:
-			s.ended = endShutdown
-		}
-	}
-	if e, ok := errors.AsType[*tlsio.HandshakeError](err); ok && e.ByPeer() {
-		s.lane.g.door.blame(s)
-	}
-	if s.sub != nil {
-		s.lane.g.hub.Unsubscribe(s.sub)
-		s.sub = nil
-	}
-	if s.active != nil {
-		s.lane.g.workers.Discard(&s.active.inbox)
-	}
-	s.forgetProof()
-	s.releaseCompression()
-	s.dec.Release()
-	s.lane.closed(s)
-	s.state = stateClosed
-}
-
 // contain ends the session, and it alone, when one of its callbacks panics.
 func (s *session) contain() {
 	if v := recover(); v != nil {
@@ -177,6 +155,7 @@ func (s *session) contain() {
 		s.lane.m.Panics.Inc()
 		s.end(endPanic)
 		s.lane.answers = s.lane.answers[:0] // no other session must get them
+		s.settle()
 	}
 }
 
@@ -185,7 +164,7 @@ func (s *session) receive(p []byte) {
 	var ping []byte
 	pinged := false
 	s.lane.answers = s.lane.answers[:0]
-	for frames := 0; len(p) > 0 && s.state == stateOpen && !s.deaf; frames++ {
+	for frames := 0; len(p) > 0 && !s.deaf; frames++ {
 		if s.held != 0 || frames == framesPerTurn {
 			s.stash(p)
 			break
@@ -225,21 +204,22 @@ func (s *session) stash(p []byte) {
 	a.stash = append(a.stash, p...)
 	if s.held == 0 {
 		s.hold(holdYield)
-		s.signal(holdYield)
+		a.signal(holdYield)
 	}
 }
 
-// hold stops reading for a reason.
+// hold stops reading for a reason, and handling what was read.
 func (s *session) hold(why hold) {
-	if s.held == 0 {
+	if s.held == 0 && s.state == stateOpen {
 		s.conn.Pause()
 	}
 	s.held |= why
 }
 
-// release takes a reason back; without any, what was stashed is handled and reading goes on.
+// release takes a reason back; without any, what was stashed is handled, and reading goes on unless
+// the end is decided.
 func (s *session) release(why hold) {
-	if s.held&why == 0 || s.state != stateOpen {
+	if s.held&why == 0 || s.state < stateOpen || s.state == stateClosed {
 		return
 	}
 	s.held &^= why
@@ -251,7 +231,7 @@ func (s *session) release(why hold) {
 		a.stash = nil
 		s.receive(p)
 	}
-	if s.held == 0 {
+	if s.held == 0 && s.state == stateOpen {
 		s.conn.Resume()
 		if why&^holdYield != 0 {
 			s.renewDeadlines()
@@ -290,12 +270,7 @@ func (s *session) allowControl() bool {
 
 // peerClose answers the peer's Close once every message before it has been answered.
 func (s *session) peerClose(ev wire.Event) {
-	s.deaf = true
 	s.lane.m.ReceivedCloses.Inc()
-	if s.active != nil && s.active.busy() {
-		s.enqueue(&task{session: s, closing: true, code: ev.Code})
-		return
-	}
 	s.answerClose(ev.Code)
 }
 
@@ -329,28 +304,39 @@ func (s *session) end(why endReason) {
 	s.endWith(why, endings[why].code, endings[why].text)
 }
 
-// endWith is the one transition out of stateOpen. Only its first call counts.
+// endWith is the one transition out of stateOpen. Only its first call counts, but a later one can
+// still have the remaining input ignored.
 func (s *session) endWith(why endReason, code uint16, text string) {
+	if s.state < stateOpen {
+		s.ended = why
+		s.conn.Close(nil)
+		return
+	}
+	if !why.keepsInput() || s.unproven() {
+		s.ignoreInput()
+	}
 	if s.state != stateOpen {
-		if s.state < stateOpen {
-			s.ended = why
-			s.conn.Close(nil)
-		}
 		return
 	}
 	if text != "" {
 		text += " (" + s.name() + ")" // so that a client can say which line of the log is about it
 	}
 	s.writeAnswers()
-	s.lane.scratch = wire.AppendClose(s.lane.scratch[:0], code, text)
-	s.conn.Write(s.lane.scratch)
-	s.linger(why)
+	s.ended = why
+	s.auditEnd(why)
+	if why.urgent() || !s.unsettled() {
+		s.farewell(code, text)
+		return
+	}
+	s.active.code, s.active.text = code, text
+	s.conn.Pause()
+	s.state, s.beat, s.quit = stateClosing, 0, s.lane.tick()+ticks(s.lane.cfg().CloseTimeout)
+	s.schedule()
 }
 
 // linger waits for the peer to take our last word and close, see checkLinger. Closing at once, over
 // bytes that we have not read, would reset the connection and destroy that word on its way.
 func (s *session) linger(why endReason) {
-	s.auditEnd(why)
 	s.state, s.ended = stateLingering, why
 	s.pulse, s.taken = pulseResting, 0
 	s.conn.CloseWrite()

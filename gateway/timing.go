@@ -62,6 +62,10 @@ func (s *session) OnTimer() {
 		}
 	case stateOpen:
 		s.checkOpen(now)
+	case stateClosing:
+		if due(s.quit, now) {
+			s.farewell(s.active.code, s.active.text)
+		}
 	case stateLingering:
 		s.checkLinger(now)
 	}

@@ -16,6 +16,7 @@ type Inbox struct {
 	running   bool // a task is being run
 	full      bool // Put has said so
 	discarded bool
+	done      func() // of Finish; nil unless it is to be called
 }
 
 type item struct {
@@ -78,4 +79,28 @@ func (in *Inbox) discard() (dropped int) {
 	dropped = in.waiting()
 	in.tasks, in.head, in.bytes, in.discarded = nil, 0, 0, true
 	return dropped
+}
+
+// finish reports whether no task waits or runs. If one does, finished returns done once the last of
+// them is over.
+func (in *Inbox) finish(done func()) (over bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.discarded = true
+	if !in.scheduled {
+		return true
+	}
+	in.done = done
+	return false
+}
+
+// finished returns what Finish has asked for, once, if the inbox has left the pool's queue.
+func (in *Inbox) finished() (done func()) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.scheduled {
+		return nil
+	}
+	done, in.done = in.done, nil
+	return done
 }

@@ -74,8 +74,7 @@ func New(cfg Config) (*Pool, error) {
 }
 
 // Close waits until all tasks have been run, for timeout at most, and ends the pool's goroutines.
-// Nothing may be put any more. Further calls do
-// nothing.
+// Put must not be called any more. Further calls do nothing.
 func (p *Pool) Close(timeout time.Duration) error {
 	done := make(chan struct{})
 	go func() {
@@ -185,6 +184,9 @@ func (p *Pool) serve(in *Inbox) (more bool) {
 			in.owner.OnHalfEmpty()
 		}
 		if !ok {
+			if done := in.finished(); done != nil {
+				done()
+			}
 			return false
 		}
 		p.do(in, t)
@@ -208,3 +210,8 @@ func (p *Pool) do(in *Inbox, t Task) {
 
 // Discard drops the tasks of an inbox that have not begun, and all that are put in later.
 func (p *Pool) Discard(in *Inbox) { p.queued.Add(-int64(in.discard())) }
+
+// Finish closes an inbox to new tasks: Put drops them from now on. It reports true if no task waits
+// or runs. Otherwise those that do run as ever, and done is called, once, on a runner, when the
+// last of them has been run or dropped; it must not block. A second call replaces done.
+func (p *Pool) Finish(in *Inbox, done func()) (over bool) { return in.finish(done) }

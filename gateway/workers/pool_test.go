@@ -234,3 +234,62 @@ func BenchmarkPutRun(b *testing.B) {
 		}
 	})
 }
+
+func TestFinish(t *testing.T) {
+	for _, r := range []struct {
+		name    string
+		waiting int  // tasks behind the one that runs
+		discard bool // after Finish
+		panics  bool // the task that runs
+		ran     int32
+	}{
+		{"last_task_runs", 0, false, false, 1},
+		{"tasks_wait", 40, false, false, 41},
+		{"tasks_are_dropped", 40, true, false, 1},
+		{"task_panics", 40, false, true, 1},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			p := start(t, 1)
+			in := new(Inbox)
+			in.Init(&owner{panics: make(chan any, 1)})
+			var ran atomic.Int32
+			began, gate, done := make(chan struct{}), make(chan struct{}), make(chan int32, 2)
+			p.Put(in, taskFunc(func() {
+				close(began)
+				<-gate
+				if ran.Add(1); r.panics {
+					panic("boom")
+				}
+			}), 1)
+			for range r.waiting {
+				p.Put(in, taskFunc(func() { ran.Add(1) }), 1)
+			}
+			<-began
+			if p.Finish(in, func() { t.Error("a callback that was replaced is called") }) ||
+				p.Finish(in, func() { done <- ran.Load() }) {
+				t.Error("over while a task runs")
+			}
+			if p.Put(in, taskFunc(func() { t.Error("a task ran that came after Finish") }), 1); r.discard {
+				p.Discard(in)
+			}
+			close(gate)
+			if n := <-done; n != r.ran {
+				t.Errorf("done after %d tasks, want %d", n, r.ran)
+			}
+			if !p.Finish(in, nil) || in.Busy() {
+				t.Error("not over after done was called")
+			}
+			if err := p.Close(20 * time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if st := p.Stats(); st.Queued != 0 || len(done) != 0 {
+				t.Errorf("%d are queued, done was called %d times more", st.Queued, len(done))
+			}
+		})
+	}
+	idle := new(Inbox)
+	idle.Init(&owner{})
+	if p := start(t, 1); !p.Finish(idle, nil) {
+		t.Error("an inbox without tasks is not over")
+	}
+}
