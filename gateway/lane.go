@@ -6,7 +6,6 @@ import (
 	"sluice/gateway/hub"
 	"sluice/gateway/limits"
 	"sluice/gateway/metrics"
-	"sluice/gateway/wire"
 	"sluice/poller"
 )
 
@@ -17,8 +16,7 @@ type lane struct {
 	m    *metrics.Shard
 
 	scratch []byte // for putting frames together; Conn.Write copies it
-	answers []byte // small echoes of the read that is being handled, to be written together
-	ping    []byte // payload of the newest ping of a read
+	answers []byte // pongs and small echoes of the read being handled, to be written together
 	free    []*handshake
 
 	// detached are the sessions in stateDetached.
@@ -26,9 +24,9 @@ type lane struct {
 
 	explains limits.Bucket // of peers that are let in only to be told why they are not
 
-	// Messages of the read that is being handled. They are counted together: an atomic add for
-	// each would be a tenth of what a pipelined message costs.
-	texts, binaries, echoes uint64
+	// Messages and pongs of the read that is being handled. They are counted together: an atomic
+	// add for each would be a tenth of what a pipelined message costs.
+	texts, binaries, echoes, pongs uint64
 }
 
 const (
@@ -47,7 +45,6 @@ func newLane(g *Gateway, l poller.Loop, m *metrics.Shard) *lane {
 		g: g, loop: l, m: m, detached: map[*session]struct{}{},
 		explains: limits.NewBucket(explainRate, explainBurst),
 		scratch:  make([]byte, 0, scratchBytes),
-		ping:     make([]byte, 0, wire.ControlPayloadMax),
 	}
 }
 
@@ -62,7 +59,10 @@ func (l *lane) count() {
 	if l.echoes > 0 {
 		l.m.MessagesSent.Add(l.echoes)
 	}
-	l.texts, l.binaries, l.echoes = 0, 0, 0
+	if l.pongs > 0 {
+		l.m.ControlSent.Add(l.pongs)
+	}
+	l.texts, l.binaries, l.echoes, l.pongs = 0, 0, 0, 0
 }
 
 // cfg is the configuration as of now.

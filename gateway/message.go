@@ -92,19 +92,19 @@ func (s *session) echoNow(ev wire.Event) {
 	b := wire.AppendHeader(s.lane.answers, ev.Op, true, false, len(ev.Payload))
 	if len(ev.Payload) <= smallFrame {
 		s.lane.answers = append(b, ev.Payload...)
-		return
+	} else {
+		s.lane.answers = b
+		s.writeAnswers()
+		s.conn.Write(ev.Payload)
 	}
-	s.lane.answers = b
-	s.writeAnswers()
-	s.conn.Write(ev.Payload)
+	s.boundReplies()
 }
 
-// writeAnswers queues the echoes of a read. Whatever else is written must not overtake them.
+// writeAnswers queues the answers to a read. Whatever else is written must not overtake them.
 func (s *session) writeAnswers() {
 	if len(s.lane.answers) > 0 {
 		s.conn.Write(s.lane.answers)
 		s.lane.answers = s.lane.answers[:0]
-		s.boundReplies()
 	}
 }
 

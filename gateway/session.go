@@ -161,8 +161,6 @@ func (s *session) contain() {
 
 // receive handles the frames in p, which belongs to the loop.
 func (s *session) receive(p []byte) {
-	var ping []byte
-	pinged := false
 	s.lane.answers = s.lane.answers[:0]
 	for frames := 0; len(p) > 0 && !s.deaf; frames++ {
 		if s.held != 0 || frames == framesPerTurn {
@@ -178,8 +176,9 @@ func (s *session) receive(p []byte) {
 		switch ev.Kind {
 		case wire.KindPing:
 			s.lane.m.ReceivedPings.Inc()
-			// Only the newest ping of a read is answered, RFC 6455 section 5.5.3.
-			ping, pinged = append(s.lane.ping[:0], ev.Payload...), s.allowControl()
+			if s.allowControl() {
+				s.pong(ev.Payload)
+			}
 		case wire.KindPong:
 			s.lane.m.ReceivedPongs.Inc()
 			s.allowControl()
@@ -190,9 +189,6 @@ func (s *session) receive(p []byte) {
 		}
 	}
 	s.writeAnswers()
-	if pinged && s.state == stateOpen {
-		s.pong(ping)
-	}
 	s.lane.count()
 	s.watchAssembly()
 }
@@ -243,18 +239,29 @@ func (s *session) release(why hold) {
 // from any more, so that it does not ask for more of them: stalled decides whether it is slow. That
 // the queue is long is no sign of that, as a single message may be longer than its bound.
 func (s *session) reply(p []byte) {
+	s.writeAnswers()
 	s.conn.Write(p)
-	cfg := s.lane.cfg()
-	if bytes, _ := s.owed(cfg); s.blocked && bytes > cfg.QueueBytesMax && s.state == stateOpen {
-		s.hold(holdBlocked)
-	}
+	s.boundControl()
 }
 
-// pong answers a ping.
+// pong answers a ping, RFC 6455 section 5.5.3: each one by itself, since clients measure round
+// trips with payloads of their own, and before the answers to what follows it. It does not wait for
+// the answers to messages before it that are at the workers.
 func (s *session) pong(payload []byte) {
-	s.lane.m.ControlSent.Inc()
-	s.lane.scratch = wire.AppendFrame(s.lane.scratch[:0], wire.OpPong, false, payload)
-	s.reply(s.lane.scratch)
+	s.lane.pongs++
+	s.lane.answers = wire.AppendFrame(s.lane.answers, wire.OpPong, false, payload)
+	s.boundControl()
+}
+
+// boundControl bounds what reply and pong queue.
+func (s *session) boundControl() {
+	if !s.blocked || s.state != stateOpen {
+		return
+	}
+	cfg := s.lane.cfg()
+	if bytes, _ := s.owed(cfg); bytes+len(s.lane.answers) > cfg.QueueBytesMax {
+		s.hold(holdBlocked)
+	}
 }
 
 // allowControl counts a ping or pong of the peer against its rate.
