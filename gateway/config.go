@@ -183,6 +183,11 @@ type Config struct {
 	// means unlimited. Hot.
 	ConnectionsPerUserMax int
 
+	// RenewalRate (per second and connection) and RenewalBurst bound the messages that renew the
+	// identity, as verifying one may cost a call of a service: past it the connection is closed
+	// with 1008; 0 means unlimited. Hot.
+	RenewalRate  float64
+	RenewalBurst int
 	// ConnectionAgeMax is how old a connection may get, give or take a tenth: then it is closed
 	// with 1012, for the client to connect again; 0 means no bound. Hot, for new connections.
 	ConnectionAgeMax time.Duration
@@ -282,16 +287,16 @@ func DefaultConfig() Config {
 		TLSIdentity:         "uri",
 		TLSHandshakeTimeout: 3 * time.Second,
 
-		AuthSources:           []string{"header", "subprotocol"},
-		AuthCacheTTL:          30 * time.Second,
-		AuthTimeout:           5 * time.Second,
-		AuthGrace:             5 * time.Second,
-		AuthRecheck:           5 * time.Minute,
+		AuthSources:  []string{"header", "subprotocol"},
+		AuthCacheTTL: 30 * time.Second,
+		AuthTimeout:  5 * time.Second,
+		AuthGrace:    5 * time.Second,
+		AuthRecheck:  5 * time.Minute,
+		RenewalRate:  0.25, RenewalBurst: 4,
 		ConnectionsPerUserMax: 16,
 
-		Echo:        EchoAuto,
-		RoomDefault: "lobby",
-
+		Echo:          EchoAuto,
+		RoomDefault:   "lobby",
 		ChatHMACRooms: []string{"*"},
 
 		Compression:          true,

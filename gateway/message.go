@@ -28,11 +28,11 @@ func (s *session) message(ev wire.Event) {
 		s.lane.binaries++
 	}
 	s.messaged = s.lane.tick()
-	if s.proof != nil && !s.proof.proven {
-		s.tokenMessage(ev)
+	if s.unproven() {
+		s.firstMessage(ev)
 		return
 	}
-	if !s.allowMessage(ev) || s.proof != nil && s.tokenMessage(ev) {
+	if !s.allowMessage(ev) {
 		return
 	}
 	if ev.Compressed || s.deflates(len(ev.Payload)) || s.active != nil && s.active.busy() {
@@ -43,7 +43,7 @@ func (s *session) message(ev wire.Event) {
 		s.echoNow(ev)
 		return
 	}
-	if text, ok := s.unsign(ev.Payload, s.reply, s.end); ok {
+	if text, ok := s.chatText(ev.Payload, s.reply, s.end); ok {
 		s.publish(s.compose(text))
 	}
 }
@@ -193,14 +193,15 @@ func (t *task) Run() {
 // work does on a worker what message does on the loop.
 func (t *task) work(payload []byte) {
 	s := t.session
-	if s.proof != nil && s.workTokenMessage(payload, t.active.end) {
+	if s.unproven() {
+		s.present(payload, t.active.end)
 		return
 	}
 	if s.echo {
 		t.active.answer(s.appendReply(nil, t.op, payload))
 		return
 	}
-	payload, ok := s.unsign(payload, t.active.answer, t.active.end)
+	payload, ok := s.chatText(payload, t.active.answer, t.active.end)
 	if !ok {
 		return
 	}

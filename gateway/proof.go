@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"errors"
 	"math"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/limits"
 	"sluice/gateway/metrics"
 	"sluice/gateway/wire"
 )
@@ -21,7 +21,7 @@ var ErrNoAuthentication = errors.New("gateway: authentication is not configured"
 const deadlineMax = 24 * time.Hour
 
 // proof is who the peer of a session has proven to be. A session without authentication has none.
-// It belongs to the loop, but for pending.
+// It belongs to the loop, but for pending and renewals.
 type proof struct {
 	proven   bool
 	id       auth.Identity // zero until proven
@@ -34,6 +34,10 @@ type proof struct {
 	again    *recheckable  // what the identity is verified again with; nil if it is not
 
 	recheckAt uint32 // in ticks: when it is; 0 for never
+
+	// renewals is the rate of renewals. It belongs to whatever handles the session's messages: a
+	// task, or the loop if there is none.
+	renewals limits.Bucket
 
 	// pending is the credential that is being verified, nil for none. Any goroutine may set it.
 	pending atomic.Pointer[verification]
@@ -251,74 +255,6 @@ func (s *session) forgetProof() {
 		a.roster.remove(s, &s.proof.id)
 	}
 	s.proof.again = nil
-}
-
-// tokenMessage takes a message that is a token: the first one must be, a later one renews the
-// identity and goes to nobody else. It reports whether the message has been dealt with.
-func (s *session) tokenMessage(ev wire.Event) bool {
-	p := s.proof
-	if p.proven {
-		return !ev.Compressed && s.renews() && s.renewal(ev.Payload, s.end)
-	}
-	s.hold(holdProof)
-	p.deadline = s.lane.tick() + ticks(s.lane.cfg().HandshakeTimeout)
-	s.schedule()
-	switch {
-	case ev.Op != wire.OpText:
-		s.deny(auth.Refuse(auth.ReasonRequest), claimant{})
-	case ev.Compressed:
-		s.enqueue(newTask(s, ev))
-	default:
-		s.present(ev.Payload, s.end)
-	}
-	return true
-}
-
-// workTokenMessage is tokenMessage for a message that has been inflated, on a worker.
-func (s *session) workTokenMessage(payload []byte, end func(endReason)) bool {
-	if s.proof.proven {
-		return s.renews() && s.renewal(payload, end)
-	}
-	s.present(payload, end)
-	return true
-}
-
-// present has the token of a first message verified.
-func (s *session) present(payload []byte, end func(endReason)) {
-	c, err := auth.ParseFirstMessage(payload)
-	if err == nil {
-		c.Request = s.proof.asked
-		err = s.verify(c)
-	}
-	if err != nil {
-		s.countVerdict(err, claimant{})
-		s.blameFor(err)
-		end(endOf(err))
-	}
-}
-
-// renews reports whether a message may be a token that renews the identity. An echo gives all back.
-func (s *session) renews() bool { return !s.echo && s.lane.g.authority.setup.Enabled() }
-
-// renewal has a token verified, if a text is one. It must not reach others even if it is broken.
-func (s *session) renewal(payload []byte, end func(endReason)) bool {
-	if len(payload) > auth.TokenBytesMax || !bytes.HasPrefix(payload, []byte("{")) ||
-		!bytes.Contains(payload, []byte(`"token"`)) {
-		return false
-	}
-	c, err := auth.ParseFirstMessage(payload)
-	if e := (*auth.Error)(nil); errors.As(err, &e) && e.Reason == auth.ReasonRequest {
-		return false // a text that happens to look like one
-	}
-	if err == nil {
-		err = s.verify(c)
-	}
-	if err != nil && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrLimited) {
-		s.countVerdict(err, claimant{})
-		s.blameFor(err)
-		end(endOf(err))
-	}
-	return true
 }
 
 // deny ends a session that is not let in: with the answer to its handshake, or with a Close frame.

@@ -36,6 +36,8 @@ const (
 	endByteRate
 	endWithdrawn
 	endAge
+	endBadRenewal
+	endRenewalRate
 	endReasons // how many there are
 )
 
@@ -79,6 +81,8 @@ var endings = [endReasons]ending{
 	endByteRate:        {1008, "byte rate exceeded", "byte_rate"},
 	endWithdrawn:       {3000, "authorization withdrawn", "auth_withdrawn"},
 	endAge:             {1012, "reconnect", "connection_age"},
+	endBadRenewal:      {3000, "not a valid renewal", "bad_renewal"},
+	endRenewalRate:     {1008, "renewal rate exceeded", "renewal_rate"},
 }
 
 // keepsInput reports whether messages that were received before such an end, but are not looked at

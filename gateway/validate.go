@@ -145,6 +145,7 @@ func (v *validator) counts(c *Config) {
 		{"MessageBurst", int64(c.MessageBurst), 1, 1 << 20},
 		{"ControlBurst", int64(c.ControlBurst), 1, 1 << 20},
 		{"SendBufferBytes", int64(c.SendBufferBytes), 0, 1 << 30},
+		{"RenewalBurst", int64(c.RenewalBurst), 1, 1 << 20},
 		{"QueueBytesMax", int64(c.QueueBytesMax), 1 << 10, 1 << 30},
 		{"QueueMessagesMax", int64(c.QueueMessagesMax), 1, 1 << 20},
 		{"CompressionLevel", int64(c.CompressionLevel), 1, 9},
@@ -164,6 +165,7 @@ func (v *validator) rates(c *Config) {
 		{"AcceptRate", c.AcceptRate}, {"AcceptRatePerIP", c.AcceptRatePerIP},
 		{"MessageRate", c.MessageRate}, {"ControlRate", c.ControlRate},
 		{"BadHandshakeRate", c.BadHandshakeRate}, {"ByteRate", c.ByteRate},
+		{"RenewalRate", c.RenewalRate},
 	} {
 		v.check(r.value >= 0 && r.value <= 1e9, r.field, "%v is not within 0 and 1e9", r.value)
 	}

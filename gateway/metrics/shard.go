@@ -31,6 +31,7 @@ const (
 	ScopeConnectionsUser
 	ScopeBytes
 	ScopeBadHandshakes
+	ScopeRenewals
 	scopes
 )
 
@@ -39,6 +40,7 @@ var scopeNames = [scopes]string{
 	ScopeAcceptIP: "accept_ip", ScopeConnectionsIP: "connections_ip",
 	ScopeConnectionsUser: "connections_user",
 	ScopeBytes:           "bytes", ScopeBadHandshakes: "bad_handshakes_ip",
+	ScopeRenewals: "renewal",
 }
 
 // Sizes of the fixed label sets that a Shard has room for.
