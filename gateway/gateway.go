@@ -30,10 +30,11 @@ import (
 const (
 	// workersPerCore is the size of the pool by default: tasks are CPU work, and some may wait.
 	workersPerCore = 8
-	// fanoutInboxBytes is what may wait in one loop's fan-out before publishers are paused,
-	// fanoutTakeBytes what one round of it delivers: less than any sane outbound queue, so that
-	// every receiver is offered a round before the next one is queued.
-	fanoutInboxBytes = 4 << 20
+	// fanoutInboxBytes is what may wait in one loop's fan-out before publishers are paused: less
+	// than an outbound queue holds by default, as a loop that has caught up hands it to the
+	// receivers at once. fanoutTakeBytes is what one round of it delivers: less than any sane
+	// outbound queue, so that every receiver is offered a round before the next one is queued.
+	fanoutInboxBytes = 512 << 10
 	fanoutTakeBytes  = 64 << 10
 	// closeTimeout is how long Close waits for tasks that are being run.
 	closeTimeout = 5 * time.Second
