@@ -61,25 +61,25 @@ func TestHasToken(t *testing.T) {
 }
 
 // hasToken is HasToken by encoding/json: valid says whether the text is one JSON value.
-func hasToken(text []byte) (found, valid bool) {
+func hasToken(data []byte) (found, valid bool) {
 	var object map[string]json.RawMessage
-	if json.Unmarshal(text, &object) == nil {
+	if json.Unmarshal(data, &object) == nil {
 		for name := range object {
 			found = found || strings.EqualFold(name, "token")
 		}
 		return found, true
 	}
 	// Not valid as a whole; what comes before the fault still counts.
-	d := json.NewDecoder(bytes.NewReader(text))
+	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return false, json.Valid(text)
+		return false, json.Valid(data)
 	}
 	for d.More() {
 		name, err := d.Token()
 		if text, ok := name.(string); err != nil || !ok {
 			return false, false
-		} else if strings.EqualFold(text, "token") && d.More() {
-			return true, false
+		} else if strings.EqualFold(text, "token") {
+			return beforeColon(data[d.InputOffset():]), false
 		}
 		var value json.RawMessage
 		if d.Decode(&value) != nil {
