@@ -70,6 +70,7 @@ func TestR04_memory_guard_sees_the_limit(t *testing.T) {
 	if g.memory.limit != 1<<40 || g.memory.stop == nil {
 		t.Errorf("the limit is %d", g.memory.limit)
 	}
+	debug.FreeOSMemory() // of what other tests have left
 	before := memoryInUse()
 	ballast := make([]byte, 64<<20)
 	for i := range ballast {

@@ -59,8 +59,12 @@ func (s *session) chatText(payload []byte, tell func(frame []byte), end func(end
 // no good renewal ends the session: others must not see the token, and the peer must learn that it
 // was not used.
 func (s *session) renewal(text []byte, end func(endReason)) bool {
-	if s.proof == nil || !s.lane.g.authority.setup.Enabled() || !auth.HasToken(text) {
-		return false // with certificates only, nobody expects tokens
+	if s.proof == nil || !auth.HasToken(text) {
+		return false
+	}
+	if !s.lane.g.authority.setup.Enabled() { // only certificates count here
+		end(endBadRenewal)
+		return true
 	}
 	if !s.allowRenewal() {
 		s.lane.m.RateLimited(metrics.ScopeRenewals).Inc()

@@ -193,7 +193,7 @@ func TestConfigPrintsSources(t *testing.T) {
 	file := writeFile(t, "loops: 1\n")
 	o := execute([]string{"SLUICE_WORKERS=8"}, "config", "--config", file, "--echo=no")
 	for key, want := range map[string][2]string{
-		"loops": {"1", "config.yaml:1"}, "workers": {"8", "SLUICE_WORKERS"}, "echo": {"false", "--echo"},
+		"loops": {"1", "config.yaml:1"}, "workers": {"8", "SLUICE_WORKERS"}, "echo": {"off", "--echo"},
 		"listen": {"127.0.0.1:8080", "default"},
 	} {
 		found := false
