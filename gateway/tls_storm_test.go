@@ -104,10 +104,15 @@ func TestR05_storm_of_handshakes(t *testing.T) {
 		cfg.TLSHandshakesMax = 1
 	}), func(t *testing.T, g *Gateway) {
 		addr := g.Addr().String()
-		conf := ca.client()
-		conf.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		full, resuming := ca.client(), ca.client()
+		resuming.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		dialTLS(t, g, resuming, "/echo").c.Close() // with a ticket for the others
 		var all sync.WaitGroup
-		for range clients {
+		for i := range clients {
+			conf := full
+			if i%2 == 0 {
+				conf = resuming
+			}
 			all.Go(func() {
 				for {
 					c, err := tls.DialWithDialer(&net.Dialer{Timeout: 30 * time.Second}, "tcp", addr, conf)
