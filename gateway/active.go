@@ -56,8 +56,9 @@ func (s *session) activate() *active {
 	return s.active
 }
 
-// busy reports whether messages are at the workers or their answers under way.
-func (a *active) busy() bool { return a.expected() || a.inbox.Busy() }
+// busy reports whether messages are at the workers or their answers under way. It looks at the
+// workers first: a task that has just ended has left its answer by then.
+func (a *active) busy() bool { return a.inbox.Busy() || a.expected() }
 
 // expected reports whether Run will be called.
 func (a *active) expected() bool {

@@ -182,26 +182,34 @@ func (t *task) Run() {
 	defer buf.recycle()
 	out, end := t.session.inflate(buf.b[:0], t)
 	if end != endNone {
-		t.session.lane.g.workers.Discard(&t.active.inbox)
-		t.active.end(end)
+		t.end(end)
 		return
 	}
 	buf.b = out
 	t.work(out)
 }
 
+// end has the session ended for what is wrong with the message. As on the loop, the messages behind
+// it are not looked at.
+func (t *task) end(why endReason) {
+	if !why.keepsInput() {
+		t.session.lane.g.workers.Discard(&t.active.inbox)
+	}
+	t.active.end(why)
+}
+
 // work does on a worker what message does on the loop.
 func (t *task) work(payload []byte) {
 	s := t.session
 	if s.unproven() {
-		s.present(payload, t.active.end)
+		s.present(payload, t.end)
 		return
 	}
 	if s.echo {
 		t.active.answer(s.appendReply(nil, t.op, payload))
 		return
 	}
-	payload, ok := s.chatText(payload, t.active.answer, t.active.end)
+	payload, ok := s.chatText(payload, t.active.answer, t.end)
 	if !ok {
 		return
 	}

@@ -145,6 +145,7 @@ func (s *session) OnDrained() {
 	defer s.contain()
 	s.blocked = false
 	s.release(holdBlocked)
+	s.settle()
 	s.schedule()
 }
 

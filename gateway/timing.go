@@ -213,7 +213,11 @@ func (s *session) schedule() {
 			}
 		}
 		if s.blocked {
-			consider(now + ticks(blockedCheck))
+			check := now + ticks(blockedCheck)
+			if s.wakes > now {
+				check = min(check, s.wakes) // else a peer that sends often would never be checked
+			}
+			consider(check)
 		}
 	}
 	if next == s.wakes {

@@ -143,12 +143,12 @@ func (s *session) newVerification() *verification {
 }
 
 // begin makes v what is being verified for a session. It reports false if a credential is: only a
-// recheck makes room.
+// recheck that has no result yet makes room.
 func (p *proof) begin(a *authority, v *verification) bool {
 	for {
 		old := p.pending.Load()
-		if old != nil && old.recheck == nil {
-			return false
+		if old != nil && (old.recheck == nil || old.ctx.Err() != nil) {
+			return false // a recheck whose context has ended has its result on the way
 		}
 		if p.pending.CompareAndSwap(old, v) {
 			if old != nil {

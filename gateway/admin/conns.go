@@ -79,13 +79,13 @@ func (t *conns) add(raw net.Conn) *conn {
 	var victim *conn
 	switch {
 	case t.byPeer[c.peer] >= connsPerPeerMax:
-		victim = t.victimLocked(connsPerPeerMax)
+		victim = t.victimLocked(func(peer string) bool { return peer == c.peer })
 	case len(t.all) >= connsMax:
 		most := 0
 		for _, n := range t.byPeer {
 			most = max(most, n)
 		}
-		victim = t.victimLocked(most)
+		victim = t.victimLocked(func(peer string) bool { return t.byPeer[peer] == most })
 	}
 	if victim != nil {
 		t.forgetLocked(victim)
@@ -100,11 +100,11 @@ func (t *conns) add(raw net.Conn) *conn {
 	return c
 }
 
-// victimLocked chooses who makes room among the peers with so many connections: the one that has
-// been without a request for longest, or else the one that has been answered for longest.
-func (t *conns) victimLocked(count int) (victim *conn) {
+// victimLocked chooses which connection of certain peers makes room: the one that has been without
+// a request for longest, or else the one that has been answered for longest.
+func (t *conns) victimLocked(of func(peer string) bool) (victim *conn) {
 	for c := range t.all {
-		if t.byPeer[c.peer] < count {
+		if !of(c.peer) {
 			continue
 		}
 		if victim == nil || c.serving == victim.serving && c.since.Before(victim.since) ||

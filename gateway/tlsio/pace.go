@@ -78,8 +78,9 @@ func (p *pace) waitingMax(most int) int {
 	return min(max(int(p.rate*p.timeout.Seconds()/6), windowMin), most)
 }
 
-// late reports whether the time that is left is too short for a handshake.
-func (p *pace) late(left time.Duration) bool { return left < p.latency }
+// late reports whether the time that is left is too short for a handshake. Peers that take their
+// time make the average long: half the timeout is always enough.
+func (p *pace) late(left time.Duration) bool { return left < min(p.latency, p.timeout/2) }
 
 // patience is how long a handshake may wait for its peer when another needs its place.
 func (p *pace) patience() time.Duration {

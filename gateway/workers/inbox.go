@@ -42,6 +42,12 @@ func (in *Inbox) put(it item, tasksMax, bytesMax int) (full, wake, ok bool) {
 	if in.discarded {
 		return false, false, false
 	}
+	if in.head > 0 && len(in.tasks) == cap(in.tasks) {
+		// An inbox that is never empty would grow for ever.
+		n := copy(in.tasks, in.tasks[in.head:])
+		clear(in.tasks[n:])
+		in.tasks, in.head = in.tasks[:n], 0
+	}
 	in.tasks = append(in.tasks, it)
 	in.bytes += it.size
 	in.full = in.full || in.waiting() >= tasksMax || in.bytes >= bytesMax
@@ -88,6 +94,7 @@ func (in *Inbox) finish(done func()) (over bool) {
 	defer in.mu.Unlock()
 	in.discarded = true
 	if !in.scheduled {
+		in.done = nil
 		return true
 	}
 	in.done = done
