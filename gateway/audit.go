@@ -110,12 +110,14 @@ func (s *session) auditVerdict(err error, who claimant) {
 // auditRefused records a login that was refused for another reason than its credential. The reason
 // is a fixed word.
 func (s *session) auditRefused(reason string, who claimant) {
-	if s.lane.g.audit == nil || s.proof == nil {
+	if s.lane.g.audit == nil || s.lane.g.authority == nil {
 		return
 	}
-	s.record(audit.Event{
-		Event: audit.EventLogin, Verdict: audit.Refused, Reason: reason, Source: s.proof.source,
-	}, who)
+	e := audit.Event{Event: audit.EventLogin, Verdict: audit.Refused, Reason: reason}
+	if s.proof != nil {
+		e.Source = s.proof.source
+	}
+	s.record(e, who)
 }
 
 // auditEnd records that a session ends because its identity has ended.

@@ -64,6 +64,10 @@ func (s *session) shake(p []byte) {
 		if !ok {
 			refusal = wire.BadRequest
 		}
+		switch refusal.Reason {
+		case wire.ReasonHopByHop, wire.ReasonRepeated: // two servers could take it for two logins
+			s.auditRefused(refusal.Reason.String(), claimant{})
+		}
 		s.refuse(refusal)
 	case !done:
 	case s.hs.turned != nil:
@@ -87,7 +91,7 @@ func (s *session) route(r *wire.Request) {
 	case current.hosts != nil && !current.hosts.Serves(r.Host):
 		s.refuse(otherHost)
 	case r.HasOrigin && current.origins != nil && !current.origins.Allows(r.Origin):
-		s.refuse(badOrigin)
+		s.refuseOrigin(claimant{})
 	case r.Path == pathEcho && cfg.ServesEcho():
 		s.echo = true
 		s.identify(r, "", "")

@@ -53,6 +53,7 @@ func (s *session) identify(r *wire.Request, claimed, room string) {
 		return
 	}
 	if refusal := r.CheckSingle(a.setup.Headers()); refusal != nil {
+		s.auditRefused(refusal.Reason.String(), claimant{})
 		s.refuse(refusal)
 		return
 	}
@@ -250,6 +251,11 @@ func (s *session) forgetProof() {
 	a := s.lane.g.authority
 	if v := s.proof.pending.Swap(nil); v != nil {
 		a.abandon(v)
+		if !s.proof.proven && (s.ended == endPeerGone || s.ended == endError) {
+			// Or guesses would cost nothing to a peer that does not wait for the answer.
+			s.auditRefused(endPeerGone.String(), claimant{})
+			s.lane.g.door.blame(s)
+		}
 	}
 	if s.proof.proven {
 		a.roster.remove(s, &s.proof.id)

@@ -46,7 +46,8 @@ type oracle struct {
 	status  int
 	body    string
 	asked   []string
-	answers chan struct{} // a receive answers a question, if it is not nil
+	answers chan struct{} // a receive answers a recheck, if it is not nil
+	holds   chan struct{} // holds up every answer until it is closed, if it is not nil
 }
 
 func newOracle(t *testing.T, body string) *oracle {
@@ -59,8 +60,14 @@ func newOracle(t *testing.T, body string) *oracle {
 		}
 		o.mu.Lock()
 		o.asked = append(o.asked, string(question))
-		status, body, answers := o.status, o.body, o.answers
+		status, body, answers, holds := o.status, o.body, o.answers, o.holds
 		o.mu.Unlock()
+		if holds != nil {
+			select {
+			case <-holds:
+			case <-r.Context().Done():
+			}
+		}
 		if answers != nil && strings.Contains(string(question), `"recheck":true`) {
 			select {
 			case <-answers:

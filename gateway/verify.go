@@ -113,7 +113,7 @@ type verification struct {
 }
 
 // verify has a credential verified. It may be called from any goroutine. It returns an error if
-// there is no room, and does nothing if another credential of the session is being verified.
+// there is no room, and does nothing if begin says that something else comes first.
 func (s *session) verify(c auth.Credential) error {
 	a := s.lane.g.authority
 	if s.lane.g.auditFull() {
@@ -142,13 +142,18 @@ func (s *session) newVerification() *verification {
 	return v
 }
 
-// begin makes v what is being verified for a session. It reports false if a credential is: only a
-// recheck that has no result yet makes room.
+// begin makes v what is being verified for a session. An older renewal makes room for it, as the
+// newest token counts, and so does a recheck that has no result yet. It reports false if something
+// else is being verified.
 func (p *proof) begin(a *authority, v *verification) bool {
 	for {
 		old := p.pending.Load()
-		if old != nil && (old.recheck == nil || old.ctx.Err() != nil) {
-			return false // a recheck whose context has ended has its result on the way
+		switch {
+		case old == nil:
+		case old.recheck == nil && !p.proven:
+			return false
+		case old.recheck != nil && old.ctx.Err() != nil:
+			return false // its result is on the way
 		}
 		if p.pending.CompareAndSwap(old, v) {
 			if old != nil {

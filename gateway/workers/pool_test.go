@@ -293,3 +293,20 @@ func TestFinish(t *testing.T) {
 		t.Error("an inbox without tasks is not over")
 	}
 }
+
+// An inbox that is never empty takes no more memory for it.
+func TestBusyInboxDoesNotGrow(t *testing.T) {
+	var in Inbox
+	for range 3 {
+		in.put(item{}, 16, 1)
+	}
+	for range 10_000 {
+		in.put(item{}, 16, 1)
+		if _, _, ok := in.take(8, 0); !ok {
+			t.Fatal("a task is gone")
+		}
+	}
+	if n := cap(in.tasks); n > 64 {
+		t.Errorf("room for %d tasks", n)
+	}
+}
