@@ -133,6 +133,25 @@ func TestB13_clock_ahead(t *testing.T) {
 	})
 }
 
+// TestB13_clock_ahead_of_nobody does so while the user is not connected.
+func TestB13_clock_ahead_of_nobody(t *testing.T) {
+	cfg := quick()
+	guarded(t, &cfg)
+	cfg.AuthJWT[0] += ",leeway=30s"
+	g := serve(t, cfg)
+	if _, err := g.Revoke(Revocation{User: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	ahead := func(user string) string {
+		at := time.Now().Add(15 * time.Second)
+		return bearer(sign(t, jwt.MapClaims{"sub": user, "iat": at.Unix()}))
+	}
+	if resp := refusedWith(t, g, "/echo", ahead("ann")); resp.StatusCode != 401 {
+		t.Errorf("it gets %d", resp.StatusCode)
+	}
+	dialWebSocket(t, g, "/echo", ahead("bob"))
+}
+
 func TestB13_revocations_last(t *testing.T) {
 	now := time.Now()
 	for _, r := range []struct {

@@ -7,8 +7,9 @@ import (
 
 // Revocation takes back a user or a token.
 type Revocation struct {
-	// User loses every token made up to now, TokenID is a single one (claim jti, or what
-	// auth.TokenHash makes of it). At least one is set.
+	// User loses every token made up to now, and those dated up to the leeway of their verifier
+	// later, because the clock of the issuer may be ahead. TokenID is a single one (claim jti, or
+	// what auth.TokenHash makes of it). At least one is set.
 	User, TokenID string
 	// Issuer is whose user and token they are; auth.AnyIssuer for those of all. It may be empty
 	// if there is one verifier only.
@@ -83,9 +84,9 @@ func (a *authority) revokeUser(issuer, user string, now, until time.Time,
 	for _, m := range a.roster.ofUser(issuer, user) {
 		found[m.session] = struct{}{}
 		switch {
-		case m.issued.After(now):
-			errs = append(errs, revocations.RevokeUser(issuer, user, m.issued, until))
-		case m.issued.IsZero() && m.tokenID != "":
+		case m.made.After(now):
+			errs = append(errs, revocations.RevokeUser(issuer, user, m.made, until))
+		case m.made.IsZero() && m.tokenID != "":
 			errs = append(errs, revocations.RevokeToken(m.issuer, m.tokenID, until))
 		}
 	}

@@ -34,11 +34,11 @@ type member struct {
 	session *session
 	tokenID string
 	issuer  string
-	issued  time.Time
+	made    time.Time // the earliest moment that it can be; zero means unknown
 }
 
 func memberOf(s *session, id *auth.Identity) member {
-	return member{s, id.TokenID, id.Issuer, id.Issued}
+	return member{s, id.TokenID, id.Issuer, id.Made()}
 }
 
 func newRoster() *roster {

@@ -39,6 +39,8 @@ type Identity struct {
 	KeyID string
 	// Issued is when the token was made; zero means unknown.
 	Issued time.Time
+	// Leeway is how far the clock that Issued is by may be ahead, as the verifier allows.
+	Leeway time.Duration
 	// Asked is when a service was asked about the token; zero if none was.
 	Asked time.Time
 	// Expires is when the identity ends. Zero means never. It may have just passed: a clock may
@@ -48,6 +50,14 @@ type Identity struct {
 	Rooms []string
 	// Claims are the further claims that the configuration asked for, as text.
 	Claims map[string]string
+}
+
+// Made returns the earliest moment at which the token may have been made; zero means unknown.
+func (id *Identity) Made() time.Time {
+	if id.Issued.IsZero() {
+		return time.Time{}
+	}
+	return id.Issued.Add(-id.Leeway)
 }
 
 // MayJoin reports whether the user may join a room.

@@ -134,6 +134,7 @@ func (v *Introspection) judge(body []byte, now time.Time) (Identity, error) {
 	if err := checkLifetime(&id, v.cfg.LifetimeMax); err != nil {
 		return Identity{}, err
 	}
+	id.Leeway = DefaultLeeway
 	return id, nil
 }
 

@@ -96,6 +96,7 @@ func (v *JWT) Verify(_ context.Context, c Credential) (Identity, error) {
 	if err := checkLifetime(&id, v.cfg.LifetimeMax); err != nil {
 		return Identity{}, err
 	}
+	id.Leeway = v.cfg.Leeway
 	id.KeyID, _ = parsed.Header["kid"].(string)
 	return id, nil
 }

@@ -42,7 +42,7 @@ func NewRevocations(entriesMax int) *Revocations {
 }
 
 // RevokeUser takes back what an issuer, or AnyIssuer, has said of a user up to a moment: tokens
-// that were made until then (Identity.Issued). A token that does not say when it was made counts if
+// that may have been made until then (Identity.Made). A token that does not say when it was made counts if
 // a service was asked about it until then (Identity.Asked): asked later, it vouches for the user
 // anew. A token that says neither stays out. until is when the last of these tokens expires, zero
 // for never; the revocation is remembered until then, and not for less than an earlier call said.
@@ -106,7 +106,7 @@ func (r *Revocations) makeRoomLocked(now time.Time) bool {
 // Check returns Refuse(ReasonRevoked) if an identity was taken back.
 func (r *Revocations) Check(id *Identity) error {
 	now := time.Now()
-	made := id.Issued
+	made := id.Made()
 	if made.IsZero() {
 		made = id.Asked
 	}
