@@ -156,7 +156,8 @@ func (g *Gateway) auditRevocation(r Revocation, done Revoked, err error) {
 	e := audit.Event{
 		Time: time.Now(), Event: audit.EventRevocation, Verdict: audit.Accepted,
 		Issuer: cmp.Or(done.Issuer, r.Issuer), Subject: r.User, TokenID: r.TokenID,
-		Until: done.Until, Caller: r.Caller, Closed: &done.Closed,
+		Until: done.Until, ToRestart: err == nil && done.Until.IsZero(),
+		Caller: r.Caller, Closed: &done.Closed,
 	}
 	if err != nil {
 		e.Verdict, e.Closed = audit.Refused, nil

@@ -4,12 +4,14 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"sluice/gateway/admin"
 	"sluice/gateway/auth"
 	"sluice/gateway/wire"
 )
@@ -150,6 +152,33 @@ func TestB13_clock_ahead_of_nobody(t *testing.T) {
 		t.Errorf("it gets %d", resp.StatusCode)
 	}
 	dialWebSocket(t, g, "/echo", ahead("bob"))
+}
+
+// TestB13_recorded_until: both logs say until when a revocation holds.
+func TestB13_recorded_until(t *testing.T) {
+	for spec, want := range map[string]string{"": "restart", ",max-age=2h": "20"} {
+		log := new(logged)
+		cfg := quick()
+		guarded(t, &cfg)
+		cfg.AuthJWT[0] += spec
+		cfg.AuditLog = filepath.Join(t.TempDir(), "audit.log")
+		g := serveLogged(t, cfg, log)
+		if _, err := g.revoke(admin.Revocation{User: "ann"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Close(); err != nil {
+			t.Fatal(err)
+		}
+		found := append(log.entries(t, "revoked"), audited(t, cfg.AuditLog)...)
+		if len(found) != 2 {
+			t.Fatalf("%q: recorded as %v", spec, found)
+		}
+		for _, e := range found {
+			if until, _ := e["until"].(string); !strings.HasPrefix(until, want) {
+				t.Errorf("%q: until %v in %v", spec, e["until"], e)
+			}
+		}
+	}
 }
 
 func TestB13_revocations_last(t *testing.T) {

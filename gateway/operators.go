@@ -134,14 +134,13 @@ func (g *Gateway) revoke(r admin.Revocation) (admin.Revoked, error) {
 	case err == ErrNoAuthentication:
 		return admin.Revoked{}, admin.ErrUnknown
 	case err == nil:
-		attrs := []any{
+		until := slog.Time("until", done.Until)
+		if done.Until.IsZero() {
+			until = slog.String("until", audit.UntilRestart)
+		}
+		g.log.Info("credentials revoked",
 			"event", "revoked", "user", r.User, "token_id", r.Token, "issuer", done.Issuer,
-			"caller", r.Caller, "connections", done.Closed,
-		}
-		if !done.Until.IsZero() {
-			attrs = append(attrs, "until", done.Until)
-		}
-		g.log.Info("credentials revoked", attrs...)
+			"caller", r.Caller, "connections", done.Closed, until)
 	}
 	return admin.Revoked{Closed: done.Closed, Until: done.Until}, err
 }

@@ -23,6 +23,9 @@ const (
 	Refused  = "refused"
 )
 
+// UntilRestart is until when a revocation holds that is remembered for as long as the process runs.
+const UntilRestart = "restart"
+
 // textBytesMax bounds every text of an event: part of it may have been chosen by a peer.
 const textBytesMax = 256
 
@@ -47,6 +50,8 @@ type Event struct {
 	Source string `json:"source,omitempty"`
 	// Until is when the identity ends, or how long a revocation holds.
 	Until time.Time `json:"until,omitzero"`
+	// ToRestart says that until is UntilRestart, whatever Until is.
+	ToRestart bool `json:"-"`
 
 	// Connection is the id of the connection, Remote the address of the client.
 	Connection string `json:"connection,omitempty"`
@@ -69,14 +74,24 @@ func appendLine(dst []byte, e *Event) []byte {
 	} {
 		*text = cut(*text)
 	}
-	line, err := json.Marshal(e)
+	line, err := marshal(e)
 	if err != nil { // only a year past 9999 cannot be written
 		e.Until = time.Time{}
-		if line, err = json.Marshal(e); err != nil {
+		if line, err = marshal(e); err != nil {
 			panic("audit: " + err.Error())
 		}
 	}
 	return append(append(dst, line...), '\n')
+}
+
+func marshal(e *Event) ([]byte, error) {
+	if !e.ToRestart {
+		return json.Marshal(e)
+	}
+	return json.Marshal(struct {
+		*Event
+		Until string `json:"until"` // hides that of the event
+	}{e, UntilRestart})
 }
 
 // cut shortens a text between two characters.

@@ -116,6 +116,9 @@ func TestLine(t *testing.T) {
 			Closed: &closed},
 			`{"time":"2026-01-02T02:04:05.678Z","event":"revocation","subject":"ann",` +
 				`"until":"2026-01-02T02:04:05.678Z","caller":"127.0.0.1","closed":0}` + "\n"},
+		{Event{Time: at, Event: EventRevocation, Subject: "ann", ToRestart: true, Closed: &closed},
+			`{"time":"2026-01-02T02:04:05.678Z","event":"revocation","subject":"ann",` +
+				`"closed":0,"until":"restart"}` + "\n"},
 		{Event{Time: at, Event: EventLogin, Until: time.Unix(1<<40, 0)},
 			`{"time":"2026-01-02T02:04:05.678Z","event":"login"}` + "\n"},
 	} {
