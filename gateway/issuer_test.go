@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -152,6 +153,19 @@ func TestB13_clock_ahead_of_nobody(t *testing.T) {
 		t.Errorf("it gets %d", resp.StatusCode)
 	}
 	dialWebSocket(t, g, "/echo", ahead("bob"))
+}
+
+// TestB13_no_name: an operator is told that a name is nobody's, instead of that it was revoked.
+func TestB13_no_name(t *testing.T) {
+	cfg := quick()
+	guarded(t, &cfg)
+	g := serve(t, cfg)
+	for _, name := range []string{" ann", "ann\u200b", "ann\n", strings.Repeat("a", 1<<10)} {
+		_, err := g.revoke(admin.Revocation{User: name})
+		if _, ok := errors.AsType[*admin.RequestError](err); !ok {
+			t.Errorf("%.9q: %v", name, err)
+		}
+	}
 }
 
 // TestB13_recorded_until: both logs say until when a revocation holds.

@@ -124,6 +124,9 @@ func (g *Gateway) startAdmin() (err error) {
 
 // revoke is Revoke for the admin listener.
 func (g *Gateway) revoke(r admin.Revocation) (admin.Revoked, error) {
+	if r.User != "" && !auth.IsUser(r.User) {
+		return admin.Revoked{}, &admin.RequestError{Text: "no user can have that name"}
+	}
 	done, err := g.Revoke(Revocation{
 		User: r.User, TokenID: r.Token, Issuer: r.Issuer, Until: r.Until, Caller: r.Caller,
 	})

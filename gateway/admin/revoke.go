@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -50,10 +52,43 @@ func (e *RequestError) Error() string { return e.Text }
 
 // revocation is the body of a request.
 type revocation struct {
-	User   string `json:"user"`
-	Token  string `json:"token"`  // its id, the claim jti
-	Issuer string `json:"issuer"` // whose they are
-	For    string `json:"for"`    // how long to remember it at least, like 24h
+	user   string
+	token  string // its id, the claim jti
+	issuer string // whose they are
+	life   string // member for: how long to remember it at least, like 24h
+}
+
+// decodeRevocation reads the body of a request, which must mean the same to everybody: one object,
+// each member once, by its exact name and a text. A reader that guesses may take back another user
+// than the one who was meant.
+func decodeRevocation(body io.Reader) (r revocation, ok bool) {
+	text, err := io.ReadAll(io.LimitReader(body, revokeBytesMax+1))
+	// Valid wants a single value; Token would accept some that is no JSON.
+	if err != nil || len(text) > revokeBytesMax || !json.Valid(text) || !utf8.Valid(text) {
+		return r, false
+	}
+	members := map[string]*string{
+		"user": &r.user, "token": &r.token, "issuer": &r.issuer, "for": &r.life,
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
+		return r, false
+	}
+	for d.More() {
+		token, _ := d.Token() // no error can be: it is valid
+		name, _ := token.(string)
+		token, _ = d.Token()
+		value, isText := token.(string)
+		member := members[name]
+		// Half of a surrogate pair becomes U+FFFD.
+		if member == nil || !isText || strings.ContainsRune(value, utf8.RuneError) {
+			return r, false
+		}
+		*member = value
+		delete(members, name)
+	}
+	_, unnamed := members["user"]
+	return r, (unnamed || r.user != "") && r.user+r.token != ""
 }
 
 // revoked is the body of the answer.
@@ -142,19 +177,17 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusTooManyRequests, "too many wrong tokens\n")
 		return
 	}
-	var body revocation
-	d := json.NewDecoder(io.LimitReader(r.Body, revokeBytesMax))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&body); err != nil || body.User == "" && body.Token == "" {
+	body, ok := decodeRevocation(r.Body)
+	if !ok {
 		writeText(w, http.StatusBadRequest,
 			`the body must be like {"user":"ann"} or {"token":"ID","for":"24h"}`+"\n")
 		return
 	}
 	asked := Revocation{
-		User: body.User, Token: body.Token, Issuer: body.Issuer, Caller: h.caller(r),
+		User: body.user, Token: body.token, Issuer: body.issuer, Caller: h.caller(r),
 	}
-	if body.For != "" {
-		lifetime, err := time.ParseDuration(body.For)
+	if body.life != "" {
+		lifetime, err := time.ParseDuration(body.life)
 		if err != nil || lifetime <= 0 || lifetime > revokeForMax {
 			writeText(w, http.StatusBadRequest, "for must be a duration like 24h\n")
 			return

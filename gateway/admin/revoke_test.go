@@ -37,6 +37,23 @@ func TestRevoke(t *testing.T) {
 		{"empty", "POST", "application/json", "", "", "", loopback, 400},
 		{"nobody", "POST", "application/json", "", "{}", "", loopback, 400},
 		{"unknown_member", "POST", "application/json", "", `{"usr":"a"}`, "", loopback, 400},
+		{"name_in_other_case", "POST", "application/json", "", `{"User":"a"}`, "", loopback, 400},
+		{"duplicate", "POST", "application/json", "", `{"user":"a","user":"b"}`, "", loopback, 400},
+		{"duplicate_escaped", "POST", "application/json", "",
+			`{"user":"a","us\u0065r":"b"}`, "", loopback, 400},
+		{"two_values", "POST", "application/json", "", body + body, "", loopback, 400},
+		{"junk_behind", "POST", "application/json", "", body + "x", "", loopback, 400},
+		{"line_end_behind", "POST", "application/json", "", body + "\n", "", loopback, 200},
+		{"space_too_large", "POST", "application/json", "",
+			body + strings.Repeat(" ", 5000), "", loopback, 400},
+		{"no_colon", "POST", "application/json", "", `{"user" "a"}`, "", loopback, 400},
+		{"number", "POST", "application/json", "", `{"user":1}`, "", loopback, 400},
+		{"null", "POST", "application/json", "", `{"user":"a","token":null}`, "", loopback, 400},
+		{"nested", "POST", "application/json", "", `{"user":{"user":"a"}}`, "", loopback, 400},
+		{"list", "POST", "application/json", "", `["user","a"]`, "", loopback, 400},
+		{"empty_user", "POST", "application/json", "", `{"user":"","token":"t"}`, "", loopback, 400},
+		{"invalid_utf8", "POST", "application/json", "", "{\"user\":\"a\xff\"}", "", loopback, 400},
+		{"half_a_pair", "POST", "application/json", "", `{"token":"\ud800"}`, "", loopback, 400},
 		{"for", "POST", "application/json", "", `{"user":"a","for":"1"}`, "", loopback, 400},
 		{"for_negative", "POST", "application/json", "", `{"user":"a","for":"-1h"}`, "", loopback, 400},
 		{"too_large", "POST", "application/json", "",
@@ -80,7 +97,7 @@ func TestRevoke(t *testing.T) {
 			if w.Code != r.status || (revoked == 1) != (r.status == 200) {
 				t.Errorf("%d %s, revoked %d times", w.Code, w.Body, revoked)
 			}
-			if r.status == http.StatusOK && w.Body.String() != answers[r.body == body] {
+			if r.status == http.StatusOK && w.Body.String() != answers[strings.HasPrefix(r.body, body)] {
 				t.Errorf("body %q", w.Body)
 			}
 		})
