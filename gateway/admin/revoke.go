@@ -129,7 +129,9 @@ func (h *handler) mayChange(r *http.Request) (status int) {
 		h.limited.Add(1)
 		return http.StatusTooManyRequests
 	}
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	ok := strings.EqualFold(scheme, "Bearer") // RFC 9110 section 11.1
+	token = strings.TrimLeft(token, " ")
 	given, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(h.cfg.Token))
 	if !ok || subtle.ConstantTimeCompare(given[:], want[:]) != 1 {
 		h.denied.Add(1)
