@@ -28,6 +28,20 @@ func tokenTexts(token string) []struct{ name, text string } {
 		{"cut_off", `{"token":"` + token},
 		{"junk_behind", `{"token":"` + token + `"}}`},
 		{"in_a_second_object", `{} {"token":"` + token + `"}`},
+		{"in_a_list", `[{"token":"` + token + `"}]`},
+		{"behind_a_zero_byte", "\x00{\"token\":\"" + token + `"}`},
+		{"behind_other_spaces", "\v\f\u00A0\u2028{\"token\":\"" + token + `"}`},
+		{"two_byte_order_marks", "\uFEFF\uFEFF{\"token\":\"" + token + `"}`},
+		{"behind_a_comment", `/**/{"token":"` + token + `"}`},
+		{"no_quotes", `{token:"` + token + `"}`},
+		{"single_quotes", `{'token':'` + token + `'}`},
+		{"comment_within", `{"token"/**/:"` + token + `"}`},
+		{"equals_sign", `{"token"="` + token + `"}`},
+		{"no_colon", `{"token" "` + token + `"}`},
+		{"line_feed_in_the_name", "{\"token\n\":\"" + token + `"}`},
+		{"list_is_open", `{"a":[[,"token":"` + token + `"}`},
+		{"object_is_open", `{"a":{,"token":"` + token + `"}`},
+		{"string_is_open", `{"a":"x\","token":"` + token + `"}`},
 	}
 }
 
@@ -94,6 +108,7 @@ func TestA09_texts_that_look_like_renewals(t *testing.T) {
 		ann.send(wire.OpText, " \t{\"token\": \""+sign(t, jwt.MapClaims{"sub": "ann"})+"\" }\n")
 		for _, text := range []string{
 			`{"a":{"token":"x"}}`, `["token"]`, `{"tokens":1}`, `my "token": x`, `{"a":"token"}`,
+			`{"msg":"my token: x"}`, `{"a":{"token":1}}`, `[ann] the token is gone`,
 		} {
 			ann.send(wire.OpText, text)
 			bob.wantMessage("ann: " + text)
