@@ -36,10 +36,12 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok || g.hosts != nil && !g.hosts.Serves(r.Host):
 		writeText(w, http.StatusMisdirectedRequest, "unknown host\n")
+	case !isPlain(r):
+		writeText(w, http.StatusNotFound, "no such path\n")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.URL.Path != revokePath:
 		w.Header().Set("Allow", "GET, HEAD")
 		writeText(w, http.StatusMethodNotAllowed, "only GET and HEAD\n")
-	case !isPlain(r):
+	case !strings.HasPrefix(r.URL.Path, "/"):
 		writeText(w, http.StatusNotFound, "no such path\n")
 	default:
 		g.next.ServeHTTP(w, r)
@@ -48,9 +50,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // isPlain reports whether the path of a request is spelled as it is routed: without escapes, empty
 // segments and dots that a proxy in front, or a router behind, may read differently (faults I04).
+// It also accepts what OPTIONS * and CONNECT have for a path.
 func isPlain(r *http.Request) bool {
 	path := r.URL.Path
-	return r.URL.EscapedPath() == path && strings.HasPrefix(path, "/") &&
+	return r.URL.EscapedPath() == path &&
 		!strings.Contains(path, "//") && !strings.Contains(path, "/.") &&
 		!strings.ContainsAny(path, "\\;")
 }
