@@ -2,7 +2,6 @@ package settings
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -12,21 +11,26 @@ const redacted = "[redacted]"
 // words finds the items of a list, and single values.
 var words = regexp.MustCompile(`\S+`)
 
-// secretNames are the parts of a spec that must be files, "@PATH". A secret that is there all the
-// same is refused, and must not be shown by whoever looks for the mistake.
-var secretNames = []string{"key", "secret", "client-secret", "password"}
+// secrets finds the parts of a spec that must be files, "@PATH". A secret that is there all the
+// same is refused, and the listing that helps to find the mistake must not show it. So secrets
+// matches more than a spec may have: blanks around the equals sign, any case, and a value up to
+// the next comma, blanks included.
+var secrets = regexp.MustCompile(
+	`(?i)(^|[\s,])(key|secret|client-secret|password)\s*=\s*(?:(@[^\s,]+)|[^,]*)`)
 
 // redact leaves out of a value what may be secret: in URLs the user and everything from the query
 // on, in specs a secret that is no file.
 func redact(text string) string {
+	text = secrets.ReplaceAllStringFunc(text, func(part string) string {
+		match := secrets.FindStringSubmatch(part)
+		if match[3] != "" {
+			return part
+		}
+		return match[1] + match[2] + "=" + redacted
+	})
 	return words.ReplaceAllStringFunc(text, func(word string) string {
 		parts := strings.Split(word, ",")
 		for i, part := range parts {
-			name, value, ok := strings.Cut(part, "=")
-			if ok && slices.Contains(secretNames, name) && !strings.HasPrefix(value, "@") {
-				parts[i] = name + "=" + redacted
-				continue
-			}
 			scheme, rest, ok := strings.Cut(part, "://")
 			if !ok {
 				continue

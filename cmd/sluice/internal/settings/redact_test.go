@@ -22,6 +22,13 @@ func TestA10_redact(t *testing.T) {
 		"addr=h:1,password=s3cret,db=1":         "addr=h:1,password=[redacted],db=1",
 		"alg=HS256,key=s3cret":                  "alg=HS256,key=[redacted]",
 		"alg=HS256,key=@file,issuer=https://us": "alg=HS256,key=@file,issuer=https://us",
+		"url=https://h/, secret = s3cret":       "url=https://h/, secret=[redacted]",
+		"url=https://h/ ,\tsecret= s3cret,db=1": "url=https://h/ ,\tsecret=[redacted],db=1",
+		"alg=HS256,Key=s3cret":                  "alg=HS256,Key=[redacted]",
+		"client-secret=a s3cret,client-id=me":   "client-secret=[redacted],client-id=me",
+		"Client-Secret = @ s3cret":              "Client-Secret=[redacted]",
+		"key=@a,alg=HS256 key=s3cret":           "key=@a,alg=HS256 key=[redacted]",
+		"key=@a key = s3cret":                   "key=@a key=[redacted]",
 		"addr=redis://:s3cret@h:6379/0":         "addr=redis://[redacted]@h:6379/0",
 		"issuer=a,jwks=https://h/?s3cret  b=c":  "issuer=a,jwks=https://h/?[redacted]  b=c",
 	} {
