@@ -95,6 +95,8 @@ func describe(s *settings.Setting) string {
 		def = s.Zero
 	case def == "0":
 		def = "0 = " + s.Zero
+	case def == "":
+		def = `"" = ` + s.Zero
 	case s.Kind() == "text":
 		def += `; "" = ` + s.Zero
 	default:

@@ -139,9 +139,9 @@ func listenSettings() []Setting {
 		{"trusted-proxies", "TrustedProxies", groupConnections, "list",
 			"networks of proxies that say who the client is", "none", false, listKind()},
 		{"proxy-protocol", "ProxyProtocol", groupConnections, "",
-			"let only them connect, with a PROXY header", "", false, switchKind()},
+			"require a PROXY header from trusted proxies", "", false, switchKind()},
 		{"client-header", "ClientHeader", groupConnections, "name",
-			"they write it: x-forwarded-for, forwarded or none", "", false, textKind()},
+			"header with the client: x-forwarded-for, forwarded or none", "", false, textKind()},
 
 		{"handshake-timeout", "HandshakeTimeout", groupHandshake, "time",
 			"from accept, or TLS, to the complete request", "", false, durationKind()},
@@ -257,12 +257,12 @@ func sessionSettings() []Setting {
 		{"pong-timeout", "PongTimeout", groupHeartbeat, "time",
 			"how long the answer to a ping may take", "", false, durationKind()},
 		{"idle-timeout", "IdleTimeout", groupHeartbeat, "time",
-			"close who sends no message for so long", "never", false, durationKind()},
+			"close connections that send no message for this long", "never", false, durationKind()},
 
 		{"echo", "Echo", groupEndpoints, "",
 			"serve /echo; auto means only on loopback", "", true, autoSwitchKind()},
 		{"default-room", "RoomDefault", groupEndpoints, "name",
-			"chat room of who names none", "", false, textKind()},
+			"chat room when the URL names none", "", false, textKind()},
 
 		{"chat-hmac-key-file", "ChatHMACKeyFile", groupEndpoints, "file",
 			"key to sign chat messages with, 32 bytes or more", "off", false, textKind()},
@@ -285,11 +285,11 @@ func sessionSettings() []Setting {
 func serviceSettings() []Setting {
 	return []Setting{
 		{"drain-delay", "DrainDelay", groupDrain, "time",
-			"go on accepting for so long when stopped", "", false, durationKind()},
+			"keep accepting this long after SIGTERM", "", false, durationKind()},
 		{"drain-duration", "DrainDuration", groupDrain, "time",
-			"spread the closes over so long when stopped", "", true, durationKind()},
+			"spread the closes of a drain over this long", "", true, durationKind()},
 		{"drain-deadline", "DrainDeadline", groupDrain, "time",
-			"cut whoever is left after so long", "", false, durationKind()},
+			"close what is left after this long", "", false, durationKind()},
 
 		{"log-level", "LogLevel", groupDiagnosis, "level",
 			"debug, info, warn or error", "", true, levelKind()},
