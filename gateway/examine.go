@@ -76,8 +76,12 @@ func (c *Config) Warnings() (list []string) {
 	warn(c.AuditLog != "" && !c.Authenticated(), "the audit log stays empty: there is no "+
 		"authentication")
 	for _, prefix := range a.SharedPrefixes() {
-		warn(true, fmt.Sprintf("users of several verifiers may have the same name in chat, as "+
-			"they share the prefix %q: give each verifier its own prefix", prefix))
+		reason := "have no prefix"
+		if prefix != "" {
+			reason = fmt.Sprintf("share the prefix %q", prefix)
+		}
+		warn(true, "users of several verifiers may have the same name in chat, as they "+reason+
+			": give each verifier its own prefix")
 	}
 	warn(c.AdminTokenFile != "" && c.AdminTLSCert == "" && c.adminIsOpen(), "the admin token "+
 		"comes in plain text: the admin listener is on a network and has no TLS")

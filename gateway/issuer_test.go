@@ -292,7 +292,7 @@ func TestB10_warnings(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.AuthJWT = []string{"issuer=a,jwks=https://a", "issuer=b,jwks=https://b"}
 	text := strings.Join(cfg.Warnings(), "\n")
-	if !strings.Contains(text, "may have the same name in chat") {
+	if !strings.Contains(text, "may have the same name in chat, as they have no prefix:") {
 		t.Errorf("no warning in %q", text)
 	}
 	cfg.AuthJWT[1] += ",prefix=b:"
