@@ -69,14 +69,14 @@ func (g *Gateway) auditStats() (a metrics.Audit) {
 	return a
 }
 
-// claimant is whom a credential names. Its zero value is nobody.
+// claimant is the user that a credential names. Its zero value is nobody.
 type claimant struct {
 	id *auth.Identity
 	// verified says that somebody who is trusted here vouches for it.
 	verified bool
 }
 
-// claimant is whom the credential of a verification that is over names.
+// claimant returns the user that the credential names, once the verification is over.
 func (v *verification) claimant() claimant {
 	if v.id.User != "" { // also if it was revoked since
 		return claimant{&v.id, true}

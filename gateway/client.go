@@ -33,8 +33,8 @@ func newClients(cfg *Config) (clients, error) {
 	return c, nil
 }
 
-// forwards reports whether an address is that of a proxy which says in the handshake for whom it
-// speaks: until then its clients are not known.
+// forwards reports whether an address is that of a proxy which names its client in the handshake:
+// until then the client is not known.
 func (c *clients) forwards(addr netip.Addr) bool {
 	return c.header != "" && c.trust.Contains(addr)
 }

@@ -75,10 +75,10 @@ type Config struct {
 	// connection that a proxy speaks for, whatever the address that it names. Hot.
 	LimitLoopback bool
 
-	// TrustedProxies are the networks of proxies that are believed in whom they forward for. With
-	// ProxyProtocol they, and nobody else, connect, and begin with a PROXY header; ClientHeader is
-	// the header of the handshake that they write clients into: "x-forwarded-for", "forwarded" or
-	// "none". All limits and logs are about the client that results.
+	// TrustedProxies are the networks of proxies that may name the client they forward. With
+	// ProxyProtocol only they may connect, and each connection begins with a PROXY header.
+	// ClientHeader is the header of the handshake that they write the client into:
+	// "x-forwarded-for", "forwarded" or "none". All limits and logs are about that client.
 	TrustedProxies []string
 	ProxyProtocol  bool
 	ClientHeader   string
@@ -130,7 +130,7 @@ type Config struct {
 	// random point of it); 0 means none. PongTimeout is how long the answer may take. Hot.
 	PingInterval time.Duration
 	PongTimeout  time.Duration
-	// IdleTimeout closes a connection that sent no message for so long; 0 means never. Hot.
+	// IdleTimeout closes a connection that sends no message for this long; 0 means never. Hot.
 	IdleTimeout time.Duration
 
 	// TLSCerts and TLSKeys are PEM files of certificate chains and their keys, in the same order;
@@ -154,7 +154,7 @@ type Config struct {
 
 	// Origins are the pages that may connect, see package origin; none means all, or without
 	// authentication on loopback the pages of this machine, for requests that name it in Host. A
-	// client without an Origin is no page, and may connect unless it shows a cookie. Hot.
+	// client without an Origin is no page, and may connect unless it is a cookie that lets it in. Hot.
 	Origins []string
 
 	// AuthJWT, AuthIntrospection, AuthHook and AuthSessions say who verifies credentials, each as

@@ -17,7 +17,7 @@ import (
 const turnedMax = 256
 
 // tellRate, per second, and tellBurst bound how many of them are told by TLS: a handshake is what
-// costs a gateway most, and whoever is turned away can ask for another at once.
+// costs a gateway most, and a client that is turned away can ask for another at once.
 const (
 	tellRate  = 50
 	tellBurst = 100

@@ -163,7 +163,7 @@ func (r *relief) Run() {
 }
 
 // sessionOf is the session behind a handler of the engine. It reports false for a proxy that has
-// not said for whom it comes.
+// not named its client yet.
 func sessionOf(h poller.Handler) (*session, bool) {
 	s, ok := tlsio.Application(proxy.Application(h)).(*session)
 	return s, ok

@@ -97,7 +97,7 @@ func (g *Gateway) startTLS(cfg *Config) error {
 	return nil
 }
 
-// acceptor is whom the engine gives connections to.
+// acceptor returns what the engine gives connections to.
 func (g *Gateway) acceptor() poller.Acceptor {
 	a := poller.Acceptor(g.door)
 	if g.encryption != nil {
@@ -172,8 +172,8 @@ func outcomeLabels() (labels []string) {
 	return labels
 }
 
-// certificateIdentity is whom the client's certificate names. It is zero if clients are not asked
-// for any, or this one has shown none, or one that names no user.
+// certificateIdentity returns the user that the client's certificate names. It is zero if clients
+// are not asked for any, or this one has shown none, or one that names no user.
 func (s *session) certificateIdentity() (id auth.Identity) {
 	e := s.lane.g.encryption
 	if e == nil || !e.asks {

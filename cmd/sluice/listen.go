@@ -106,7 +106,7 @@ func (a *app) startError(cfg gateway.Config, err error) error {
 		if owner, used, err := (doctor.Host{Root: a.root}).Owner(addr); err == nil && used {
 			by = " by " + owner.String()
 		}
-		return fmt.Errorf("port %d (%s %s) is in use%s; this shows by whom: %s\n"+
+		return fmt.Errorf("port %d (%s %s) is in use%s; this shows the owner: %s\n"+
 			"Stop that program, or choose another port with --%s",
 			port, key, addr, by, doctor.FindOwner(port), key)
 	case errors.Is(err, syscall.EACCES):

@@ -58,8 +58,8 @@ type Config struct {
 	// means that it must come from loopback.
 	Revoke func(Revocation) (Revoked, error)
 	Token  string
-	// Denied is told of a request that was refused for its token, or for having none, and from
-	// whom. It may be nil.
+	// Denied is told the caller of a request that was refused for its token, or for having none.
+	// It may be nil.
 	Denied func(caller string)
 	// Pprof serves /debug/pprof/.
 	Pprof bool

@@ -94,8 +94,8 @@ func Open(cfg Config) (*Log, error) {
 	return l, nil
 }
 
-// Append queues an event. It never waits and never fails: whoever can do without the event asks
-// Full first. After Close events are lost.
+// Append queues an event. It never waits and never fails. A caller that can do without the event
+// asks Full first. After Close events are lost.
 func (l *Log) Append(e Event) {
 	l.mu.Lock()
 	closed := l.closed

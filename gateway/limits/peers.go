@@ -34,7 +34,7 @@ type PeerLimits struct {
 
 // Providers delegate a /56 to a household and a /48 to a site, 256 and 65,536 networks of /64 each.
 // All peers of a /56 together may do Aggregate56 times as much as one address, those of a /48
-// Aggregate48 times: whoever holds one must not count as thousands, and the neighbours in a site
+// Aggregate48 times: the holder of one must not count as thousands, and the neighbours in a site
 // must not keep each other out.
 const (
 	Aggregate56 = 4

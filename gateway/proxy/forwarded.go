@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Header is where proxies write whom they forward.
+// Header is the header that proxies write the client's address into.
 type Header string
 
 // The headers.
@@ -17,8 +17,8 @@ const (
 // hopsMax bounds the proxies that are walked past.
 const hopsMax = 32
 
-// Client returns the client of a handshake: from the peer of the connection on, each hop that is
-// trusted is believed in whom it has forwarded for, and the first that is not is the client. values
+// Client returns the client of a handshake. From the peer of the connection on, each trusted hop
+// names the one before it, and the first hop that is not trusted is the client. values
 // are the lines of the header in their order, which proxies append to. If an entry on the way is
 // no address, it is the last hop before it.
 func (t *Trust) Client(remote netip.Addr, header Header, values []string) netip.Addr {

@@ -25,7 +25,7 @@ const tasksPerTurn = 16
 // Task is a piece of work. Run may block, and may put tasks; it should recover nothing.
 type Task interface{ Run() }
 
-// Owner is whom an inbox belongs to. Its methods are called on a runner and must not block.
+// Owner owns an inbox. Its methods are called on a runner and must not block.
 type Owner interface {
 	// OnHalfEmpty says that an inbox which Put called full has half its room again.
 	OnHalfEmpty()
