@@ -28,7 +28,12 @@ func HasToken(text []byte) bool {
 		return false
 	}
 	text = skipBlank(text)
-	if len(text) == 0 || text[0] != '{' && text[0] != '[' || !mentionsToken(text) {
+	if len(text) == 0 || text[0] != '{' && text[0] != '[' {
+		return false
+	}
+	// People write "[ann] token: lost", so without an object it is prose.
+	object := bytes.IndexByte(text, '{')
+	if object < 0 || !mentionsToken(text[object:]) {
 		return false
 	}
 	return !json.Valid(text) || hasMember(text)

@@ -72,6 +72,7 @@ func TestHasToken(t *testing.T) {
 		{"empty", ``, false},
 		{"spaces", `   `, false},
 		{"text", `my "token": x`, false},
+		{"text_in_brackets", `[ann] token: x`, false},
 		{"empty_object", `{}`, false},
 		{"value", `{"a":"token","b":["token"]}`, false},
 		{"value_that_looks_like_it", `{"a":"{\"token\":\"x\"}"}`, false},
