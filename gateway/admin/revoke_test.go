@@ -58,8 +58,10 @@ func TestRevoke(t *testing.T) {
 		{"null", "POST", "application/json", "", `{"user":"a","token":null}`, "", loopback, 400},
 		{"nested", "POST", "application/json", "", `{"user":{"user":"a"}}`, "", loopback, 400},
 		{"list", "POST", "application/json", "", `["user","a"]`, "", loopback, 400},
-		{"empty_user", "POST", "application/json", "", `{"user":"","token":"t"}`, "", loopback, 400},
-		{"invalid_utf8", "POST", "application/json", "", "{\"user\":\"a\xff\"}", "", loopback, 400},
+		{"empty_user", "POST", "application/json", "",
+			`{"user":"","token":"t"}`, "", loopback, 400},
+		{"invalid_utf8", "POST", "application/json", "",
+			"{\"user\":\"a\xff\"}", "", loopback, 400},
 		{"half_a_pair", "POST", "application/json", "", `{"token":"\ud800"}`, "", loopback, 400},
 		{"for", "POST", "application/json", "", `{"user":"a","for":"1"}`, "", loopback, 400},
 		{"for_negative", "POST", "application/json", "", `{"user":"a","for":"-1h"}`, "", loopback, 400},
@@ -104,7 +106,8 @@ func TestRevoke(t *testing.T) {
 			if w.Code != r.status || (revoked == 1) != (r.status == 200) {
 				t.Errorf("%d %s, revoked %d times", w.Code, w.Body, revoked)
 			}
-			if r.status == http.StatusOK && w.Body.String() != answers[strings.HasPrefix(r.body, body)] {
+			want := answers[strings.HasPrefix(r.body, body)]
+			if r.status == http.StatusOK && w.Body.String() != want {
 				t.Errorf("body %q", w.Body)
 			}
 		})

@@ -42,11 +42,11 @@ func NewRevocations(entriesMax int) *Revocations {
 }
 
 // RevokeUser takes back what an issuer, or AnyIssuer, has said of a user up to a moment: tokens
-// that may have been made until then (Identity.Made). A token that does not say when it was made counts if
-// a service was asked about it until then (Identity.Asked): asked later, it vouches for the user
-// anew. A token that says neither stays out. until is when the last of these tokens expires, zero
-// for never; the revocation is remembered until then, and not for less than an earlier call said.
-// It returns ErrRevocationsFull if there is no room.
+// that may have been made until then (Identity.Made). A token that does not say when it was made
+// counts if a service was asked about it until then (Identity.Asked): asked later, it vouches for
+// the user anew. A token that says neither stays out. until is when the last of these tokens
+// expires, zero for never; the revocation is remembered until then, and not for less than an
+// earlier call said. It returns ErrRevocationsFull if there is no room.
 func (r *Revocations) RevokeUser(issuer, user string, at, until time.Time) error {
 	key := revoked{issuer, user}
 	r.mu.Lock()
