@@ -154,7 +154,8 @@ type Config struct {
 
 	// Origins are the pages that may connect, see package origin; none means all, or without
 	// authentication on loopback the pages of this machine, for requests that name it in Host. A
-	// client without an Origin is no page, and may connect unless it is a cookie that lets it in. Hot.
+	// client without an Origin is no page, and may connect unless it is a cookie that lets it in.
+	// Hot.
 	Origins []string
 
 	// AuthJWT, AuthIntrospection, AuthHook and AuthSessions say who verifies credentials, each as
