@@ -156,7 +156,7 @@ func (s *stuck) Write(p []byte) (int, error) {
 	return s.logged.Write(p)
 }
 
-// TestP08_audit_log_is_full: nobody is let in whom it could not record, those who are in go on, and
+// TestP08_audit_log_is_full: no login is accepted that it could not record, open connections go on, and
 // nothing is lost.
 func TestP08_audit_log_is_full(t *testing.T) {
 	leavesNothing(t)

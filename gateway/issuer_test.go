@@ -66,7 +66,7 @@ func TestB10_issuers_are_not_mixed(t *testing.T) {
 		again, _ := dialWebSocket(t, g, "/chat/", bearer(token("a", "ann")))
 		if _, err := g.Revoke(Revocation{User: "ann"}); err == nil ||
 			!strings.Contains(err.Error(), "one of a, b, c") {
-			t.Errorf("revoking a user of whoever: %v", err)
+			t.Errorf("revoking a user of any issuer: %v", err)
 		}
 		if _, err := g.Revoke(Revocation{User: "ann", Issuer: "d"}); err == nil {
 			t.Error("revoking a user of nobody")

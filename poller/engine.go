@@ -70,7 +70,6 @@ const (
 	flagPaused                        // OnData is not wanted
 	flagFin                           // FIN follows the queue; no more writes
 	flagClosing                       // stands in loop.closing, or is closed
-	flagClosed                        // the descriptor is closed
 	flagBroken                        // a write has failed; what has arrived before is being read
 	flagReset                         // Abort was called
 )

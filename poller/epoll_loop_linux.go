@@ -328,7 +328,6 @@ func (l *loop) reap() {
 		l.dropQueue(c)
 		l.conns[c.slot] = nil
 		l.free = append(l.free, c.slot)
-		c.flags |= flagClosed
 		l.counts.conns--
 		l.enter(c)
 		c.handler.OnClose(x.err)

@@ -316,7 +316,6 @@ func (l *netpollLoop) reap() {
 		l.wheel.disarm(c)
 		l.dropQueue(c)
 		l.dropConn(c)
-		c.flags |= flagClosed
 		l.current = c
 		c.handler.OnClose(x.err)
 		l.current = nil

@@ -50,7 +50,7 @@ func (a *app) health(src settings.Sources, ready bool) error {
 	if values.Config.AdminTLSCert != "" {
 		url = "https://" + addr + path
 		// The certificate need not be for the address that this host is asked at. Nothing secret
-		// is sent, and whoever can answer at an address of this host is this host.
+		// is sent, and what answers at an address of this host is this host.
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	}
 	return a.probe(transport, url, url)

@@ -193,7 +193,7 @@ type states struct{ told []error }
 
 func (s *states) note(err error) { s.told = append(s.told, err) }
 
-// TestP08_stuck_sink: whoever appends goes on, nothing is lost, and Full says when to stop.
+// TestP08_stuck_sink: Append does not block, nothing is lost, and Full says when to stop.
 func TestP08_stuck_sink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := newGate(-1)

@@ -15,7 +15,7 @@ const tokenName = "token"
 // JSON it says exactly whether it is an object with a top-level member "token", or a list with
 // such an object in it; letter case and control characters around the name do not matter. A text
 // that only begins like one of these has a token if the word is anywhere in it and seems to name
-// something, for nobody knows what its author meant to be a string or an object of its own. What
+// something, as broken text does not show what is a string or an object of its own. What
 // readers of JSON may skip before it is skipped. It takes time in proportion to the text, and next
 // to none for one that begins otherwise.
 func HasToken(text []byte) bool {

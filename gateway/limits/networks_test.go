@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestH10_networks_of_IPv6: whoever holds a /56 or a /48 has limits of the whole, for each limit of
+// TestH10_networks_of_IPv6: a /56 and a /48 have limits as a whole, one for each limit of
 // an address, and no more; others have theirs.
 func TestH10_networks_of_IPv6(t *testing.T) {
 	const each = 2 // what an address may do
